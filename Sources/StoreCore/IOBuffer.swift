@@ -1,0 +1,34 @@
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// Bytes of one request, page-aligned and of fixed size, handed from thread to thread without copying.
+///
+/// Exactly one owner uses a buffer at a time; handing it over is the caller's business, as with any request.
+public final class IOBuffer: @unchecked Sendable {
+    public let count: Int
+    private let base: UnsafeMutableRawPointer
+
+    /// Uninitialised memory: fill it before it is sent anywhere.
+    public init(count: Int) {
+        self.count = count
+        base = .allocate(byteCount: max(count, 1), alignment: blockBytes)
+    }
+    public convenience init(zeroed count: Int) {
+        self.init(count: count)
+        base.initializeMemory(as: UInt8.self, repeating: 0, count: count)
+    }
+    public convenience init(_ bytes: [UInt8]) {
+        self.init(count: bytes.count)
+        bytes.withUnsafeBytes { source in withMutableBytes { $0.copyMemory(from: source) } }
+    }
+    deinit { base.deallocate() }
+
+    public func withBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
+        try body(UnsafeRawBufferPointer(start: base, count: count))
+    }
+    public func withMutableBytes<R, E: Error>(_ body: (UnsafeMutableRawBufferPointer) throws(E) -> R) throws(E) -> R {
+        try body(UnsafeMutableRawBufferPointer(start: base, count: count))
+    }
+    public var array: [UInt8] { withBytes { Array($0) } }
+}

@@ -1,0 +1,40 @@
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// Wall-clock time: nanoseconds since 1970 UTC. Never decides correctness; it is kept for people and retention.
+public struct Timestamp: Hashable, Comparable, Sendable {
+    public var nanoseconds: Int64
+    public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+    public static func < (a: Self, b: Self) -> Bool { a.nanoseconds < b.nanoseconds }
+    public var seconds: Double { Double(nanoseconds) / 1e9 }
+    public func adding(_ duration: Duration) -> Self {
+        let (seconds, attoseconds) = duration.components
+        return Self(nanoseconds: nanoseconds + seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
+    }
+}
+
+/// The clock that everything waits on and stamps with, so that a simulation can hold its own.
+public protocol TimeSource: Sendable {
+    func now() -> Timestamp
+    /// Nanoseconds of a clock that never steps back; only differences mean something.
+    func monotonicNanoseconds() -> UInt64
+    /// Throws `CancellationError` when the task is cancelled meanwhile.
+    func sleep(for duration: Duration) async throws
+}
+
+/// The machine's clock.
+public struct SystemTime: TimeSource {
+    public init() {}
+    public func now() -> Timestamp {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Timestamp(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+    }
+    public func monotonicNanoseconds() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+    public func sleep(for duration: Duration) async throws { try await Task.sleep(for: duration) }
+}
