@@ -18,9 +18,20 @@ func target(_ name: String, _ dependencies: [Target.Dependency], tests: [Target.
     ]
 }
 
+/// A C library of the system; Sources/C/<name> holds its module map and typed shims. One target of ours imports it.
+func library(_ name: String, pkgConfig: String, apt: String) -> Target {
+    .systemLibrary(name: name, path: "Sources/C/\(name)", pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
 let package = Package(
     name: "zerofs",
     targets: [
+        [
+            library("COpenSSL", pkgConfig: "libcrypto", apt: "libssl-dev"),
+            library("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
+            library("CXXHash", pkgConfig: "libxxhash", apt: "libxxhash-dev"),
+        ],
         target("StoreCore", []),
+        target("Codec", ["StoreCore", "COpenSSL", "CZstd", "CXXHash"]),
     ].flatMap(\.self)
 )

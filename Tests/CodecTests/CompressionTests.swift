@@ -1,0 +1,47 @@
+import StoreCore
+import Testing
+
+@testable import Codec
+
+@Suite struct CompressionPaysOrStaysOut {
+    @Test(arguments: [1, 8, 4096, 32 << 10, 128 << 10, 1 << 20])
+    func whatRepeatsComesBackExactly(count: Int) throws {
+        let text = (0..<count).map { UInt8(truncatingIfNeeded: $0 / 7 % 50) }
+        guard let compressed = try Compression.compress(text) else {
+            #expect(count < 64)
+            return
+        }
+        #expect(compressed.count <= count * 7 / 8)
+        #expect(try Compression.decompress(compressed[...], originalBytes: count, object: "o") == text)
+    }
+
+    @Test(arguments: [0, 1, 4096, 128 << 10])
+    func noiseStaysRaw(count: Int) throws { #expect(try Compression.compress(noise(count)) == nil) }
+
+    @Test func anotherLengthIsDamage() throws {
+        let compressed = try #require(try Compression.compress([UInt8](repeating: 1, count: 4096)))
+        for claim in [-1, 0, 4095, 4097, Compression.pieceBytesMax, Compression.pieceBytesMax + 1, Int.max] {
+            let error = #expect(throws: StorageError.self) {
+                try Compression.decompress(compressed[...], originalBytes: claim, object: "o")
+            }
+            #expect(error?.code == .corrupt)
+        }
+    }
+
+    @Test func garbageAndTruncationAreDamage() throws {
+        let compressed = try #require(try Compression.compress(Array("abcabcabcabcabcabc".utf8) + noise(500) + [UInt8](repeating: 1, count: 4096)))
+        for count in 0..<compressed.count {
+            #expect(throws: StorageError.self) {
+                try Compression.decompress(compressed[..<count], originalBytes: 4614, object: "o")
+            }
+        }
+        #expect(throws: StorageError.self) { try Compression.decompress(noise(100)[...], originalBytes: 100, object: "o") }
+    }
+
+    /// What zstd 1.5.4 wrote must stay readable; what it writes may change.
+    @Test func olderOutputStaysReadable() throws {
+        let text = [UInt8](repeating: UInt8(ascii: "z"), count: 100)
+        let frame = hex("28b52ffd2064450000107a7a01003f012c")
+        #expect(try Compression.decompress(frame[...], originalBytes: 100, object: "o") == text)
+    }
+}
