@@ -25,11 +25,15 @@ func library(_ name: String, pkgConfig: String, apt: String) -> Target {
 
 let package = Package(
     name: "zerofs",
+    dependencies: [
+        .package(url: "https://github.com/CoreOffice/XMLCoder", from: "0.18.2"),
+    ],
     targets: [
         [
             library("COpenSSL", pkgConfig: "libcrypto", apt: "libssl-dev"),
             library("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
             library("CXXHash", pkgConfig: "libxxhash", apt: "libxxhash-dev"),
+            library("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
         ],
         target("StoreCore", []),
         target("Codec", ["StoreCore", "COpenSSL", "CZstd", "CXXHash"]),
