@@ -37,5 +37,11 @@ let package = Package(
         ],
         target("StoreCore", []),
         target("Codec", ["StoreCore", "COpenSSL", "CZstd", "CXXHash"]),
+        target("ObjectStorage", ["StoreCore"], tests: ["StoreConformance"]),
+        [
+            .target(
+                name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",
+                swiftSettings: settings)
+        ],
     ].flatMap(\.self)
 )

@@ -46,7 +46,10 @@ private final class JobQueue: @unchecked Sendable {
 
         var waiting: Int { incoming.count + outgoing.count }
         mutating func next() -> Job? {
-            if outgoing.isEmpty { swap(&incoming, &outgoing); outgoing.reverse() }
+            if outgoing.isEmpty {
+                swap(&incoming, &outgoing)
+                outgoing.reverse()
+            }
             return outgoing.popLast()
         }
     }
