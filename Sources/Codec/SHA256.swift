@@ -16,6 +16,8 @@ public struct SHA256Hasher: ~Copyable, @unchecked Sendable {
     public mutating func update(_ bytes: ArraySlice<UInt8>) { context.update(bytes.span.bytes) }
     public mutating func update(_ bytes: RawSpan) { context.update(bytes) }
     public consuming func finish() -> Digest { context.finish() }
+    /// The digest of what came so far; more may follow.
+    public borrowing func digestSoFar() -> Digest { context.copy().finish() }
 }
 
 /// OpenSSL's digest state. SHA-256 is in every OpenSSL 3, and hashing memory cannot fail: what does is lack of memory for
@@ -31,6 +33,11 @@ final class DigestContext {
     }
     deinit { EVP_MD_CTX_free(context) }
 
+    func copy() -> DigestContext {
+        let copy = DigestContext(Fetched.sha256)
+        Self.check(EVP_MD_CTX_copy_ex(copy.context, context))
+        return copy
+    }
     func begin() { Self.check(EVP_DigestInit_ex2(context, algorithm, nil)) }
     func update(_ bytes: RawSpan) {
         bytes.withUnsafeBytes { Self.check(EVP_DigestUpdate(context, $0.baseAddress, $0.count)) }

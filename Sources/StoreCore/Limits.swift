@@ -4,11 +4,14 @@ public enum Limits {
     public static let volumeBytesMax: UInt64 = 1 << 50
     /// One NBD request; the specification's customary payload limit.
     public static let requestBytesMax = 32 << 20
-    /// A segment's target, before compression; a flush may seal a smaller one.
-    public static let segmentBytesTarget = 8 << 20
+    /// A segment's target, before compression; a flush may seal a smaller one. 12 MiB keeps a GiB written in sequence,
+    /// with its checkpoints every 64 MiB of log, below 130 PUTs (docs/decisions/0002).
+    public static let segmentBytesTarget = 12 << 20
     public static let segmentBlocksMax = segmentBytesTarget / blockBytes
     /// What a reader accepts as a segment: the target, its index, and incompressible overhead.
     public static let segmentObjectBytesMax = 16 << 20
+    /// Ranges that one segment maps, zeroes included, and records that it holds: keeps its index below 2 MiB.
+    public static let segmentEntriesMax = 1 << 16
     /// A record is a run of neighbouring blocks.
     public static let recordBlocksMax = 32
     public static let recordBlocksDefault = 8

@@ -1,0 +1,108 @@
+import ObjectStorage
+import StoreCore
+import Synchronization
+
+/// What the queue decides, done.
+extension Uploader {
+    func perform(_ actions: [UploadQueue.Action]) {
+        for action in actions {
+            switch action {
+            case .attempt(let number, let isRetry):
+                slots.acquire(isRetry: isRetry) { [self] in Task { await attempt(number) } }
+            case .rest(let number, let delay): rest(number, delay)
+            case .advance, .end: announce()
+            }
+        }
+    }
+
+    /// One attempt; holds a slot.
+    private func attempt(_ number: UInt64) async {
+        let object = state.withLock { state -> Object? in
+            guard state.queue.begin(number) else { return nil }
+            state.attempts += 1
+            return state.objects[number]
+        }
+        guard let object else { return slots.release() }
+        let result = await create(object)
+        slots.release()
+        let (actions, stopping) = state.withLock { state in
+            state.attempts -= 1
+            defer { if state.attempts == 0 { state.stopping = [] } }
+            return (state.take(result, of: number), state.attempts == 0 ? state.stopping : [])
+        }
+        perform(actions)
+        for continuation in stopping { continuation.resume() }
+    }
+
+    enum Outcome {
+        case durable
+        case foreign(StorageError)
+        case failed(StorageError)
+    }
+
+    private func create(_ object: Object) async -> Outcome {
+        do {
+            switch try await store.create(object.key, object.bytes, sha256: object.sha256) {
+            case .created: return .durable
+            case .exists: return try await examine(object)
+            }
+        } catch {
+            return .failed(error.asStorageError)
+        }
+    }
+
+    /// Something lies in the object's place. Its own bytes: an earlier attempt of unknown outcome had succeeded.
+    private func examine(_ object: Object) async throws -> Outcome {
+        let found = try await store.get(object.key, range: 0..<UInt64(object.bytes.count) + 1)
+        guard found != object.bytes else { return .durable }
+        return .foreign(
+            StorageError(
+                .fenced,
+                "another writer owns the volume: object \(object.key) is not what this one wrote; nothing more is acknowledged"))
+    }
+
+    private func rest(_ number: UInt64, _ delay: Duration) {
+        state.withLock { state in
+            guard state.queue.ending == nil else { return }
+            state.resting[number] = Task { [self] in
+                do { try await time.sleep(for: delay) } catch { return }
+                let actions = self.state.withLock { state in
+                    state.resting[number] = nil
+                    return state.queue.rested(number)
+                }
+                perform(actions)
+            }
+        }
+    }
+
+    /// Ends all attempts for good: waiters get `cancelled`, and it returns when no attempt is under way any more. What
+    /// was submitted and not yet acknowledged may be in the store or not.
+    public func stop() async {
+        perform(state.withLock { $0.queue.stop() })
+        await withCheckedContinuation { continuation in
+            let isIdle = state.withLock { state in
+                if state.attempts > 0 { state.stopping.append(continuation) }
+                return state.attempts == 0
+            }
+            if isIdle { continuation.resume() }
+        }
+    }
+}
+
+extension Uploader.State {
+    mutating func take(_ outcome: Uploader.Outcome, of number: UInt64) -> [UploadQueue.Action] {
+        switch outcome {
+        case .durable:
+            objects[number] = nil
+            return queue.succeeded(number)
+        case .failed(let error): return queue.failed(number, error)
+        case .foreign(let error): return queue.fenced(error)
+        }
+    }
+}
+
+extension Error {
+    var asStorageError: StorageError {
+        self as? StorageError ?? StorageError(storageCode, "the upload failed", cause: self)
+    }
+}
