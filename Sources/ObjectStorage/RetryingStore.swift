@@ -50,6 +50,8 @@ public final class RetryingStore: ObjectStore {
     }
 
     public func create(_ key: ObjectKey, _ bytes: [UInt8], sha256: Digest?) async throws -> CreateOutcome {
+        // Before anything can be ambiguous, so that a caller's mistake is always called one.
+        try key.requireValid()
         var attempts = Attempts(began: time.monotonicNanoseconds())
         while true {
             do {

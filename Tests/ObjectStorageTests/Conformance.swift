@@ -24,7 +24,23 @@ import Testing
     }
 
     @Test(arguments: ObjectStoreConformance.checks)
-    func retrying(check: ConformanceCheck) async throws {
-        try await check.run(RetryingStore(MemoryStore(), seed: 1))
+    func allDecoratorsTogether(check: ConformanceCheck) async throws {
+        let time = TestTime()
+        let slow = LatencyStore(
+            MemoryStore(), profile: LatencyProfile(everyRequest: .milliseconds(20), bytesPerSecond: 1 << 30), time: time
+        )
+        let metered = MeteringStore(TracingStore(PrefixStore(FaultStore(slow), prefix: "p")), time: time)
+        try await check.run(RetryingStore(metered, time: time, seed: 1) { _, _ in metered.noteRetry() })
+    }
+
+    /// A third of all requests fail, half of these after their effect; with retries nobody notices.
+    @Test(arguments: ObjectStoreConformance.checks.filter { $0.name != ObjectStoreConformance.equalBytes.name })
+    func retriesOverAFaultyStore(check: ConformanceCheck) async throws {
+        let rates = FaultRates(failBefore: 0.17, failAfter: 0.17)
+        for seed in 1...3 as ClosedRange<UInt64> {
+            let faulty = FaultStore(MemoryStore(), seed: seed, rates: rates)
+            try await check.run(
+                RetryingStore(faulty, policy: RetryPolicy(deadline: nil), time: TestTime(), seed: seed))
+        }
     }
 }

@@ -11,9 +11,9 @@ extension ObjectStoreConformance {
         ConformanceCheck("an object is never replaced") { store in
             try requireEqual(try await store.create("key", [1, 2, 3]), .created, "first creation")
             try requireEqual(try await store.create("key", [4, 5]), .exists, "second creation")
-            try requireEqual(try await store.create("key", [1, 2, 3]), .exists, "creation with equal bytes")
             try requireEqual(try await store.get("key"), [1, 2, 3], "contents")
         },
+        equalBytes,
         ConformanceCheck("an empty object is an object") { store in
             try requireEqual(try await store.create("empty", []), .created, "creation")
             try requireEqual(try await store.get("empty"), [], "contents")
@@ -89,4 +89,9 @@ extension ObjectStoreConformance {
             }
         },
     ]
+    /// Apart, because retries over a store that fails ambiguously cannot promise it: they take equal bytes for their own.
+    public static let equalBytes = ConformanceCheck("equal bytes do not create an object twice") { store in
+        try requireEqual(try await store.create("key", [1, 2, 3]), .created, "first creation")
+        try requireEqual(try await store.create("key", [1, 2, 3]), .exists, "second creation")
+    }
 }
