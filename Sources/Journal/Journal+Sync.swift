@@ -1,0 +1,55 @@
+public import StoreCore
+import Synchronization
+
+extension Journal {
+    /// Returns when everything up to `sequence` survives the host. One `fdatasync` serves all who wait meanwhile.
+    /// Throws `unavailable` for ever once one sync or store has failed.
+    public func sync(upTo sequence: WriteSequence) async throws {
+        precondition(sequence <= state.withLock { $0.appended }, "only what was appended can be synced")
+        let isDurable = try state.withLock { state in
+            if let failure = state.failure { throw failure }
+            return sequence <= state.durable
+        }
+        guard !isDurable else { return }
+        switch try await turn(sequence) {
+        case .covered: return
+        case .lead: try await leadSync()
+        }
+    }
+    /// Everything appended so far, the closing entry included.
+    func syncAll() async throws {
+        // Beyond any sequence, so that no sync under way covers it.
+        if case .lead = try await turn(WriteSequence(.max)) { try await leadSync() }
+    }
+
+    private func turn(_ sequence: WriteSequence) async throws -> SyncQueue.Turn {
+        try await withCheckedThrowingContinuation { continuation in
+            let result: Result<SyncQueue.Turn, any Error>? = state.withLock { state in
+                if let failure = state.failure { return .failure(failure) }
+                if sequence <= state.durable { return .success(.covered) }
+                return state.syncs.enter(sequence, continuation) ? .success(.lead) : nil
+            }
+            if let result { continuation.resume(with: result) }
+        }
+    }
+
+    private func leadSync() async throws {
+        let (target, files) = state.withLock { state in
+            (state.appended, state.used.map(\.file).filter { $0.number >= state.firstUnsyncedFile })
+        }
+        do {
+            // In order: a later file must not survive an earlier one that was not yet complete.
+            for file in files { try await file.file.sync() }
+        } catch {
+            throw fail(error)
+        }
+        let wakeups = try state.withLock { state in
+            if let failure = state.failure { throw failure }
+            state.durable = max(state.durable, target)
+            if let active = files.last { state.firstUnsyncedFile = max(state.firstUnsyncedFile, active.number) }
+            return state.syncs.finish(durable: target)
+        }
+        for waiter in wakeups.covered { waiter.resume(returning: .covered) }
+        wakeups.leader?.resume(returning: .lead)
+    }
+}

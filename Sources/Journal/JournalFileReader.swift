@@ -1,0 +1,103 @@
+import Codec
+import StoreCore
+
+/// Walks the entries of one file as long as they are genuine and follow each other.
+struct JournalFileReader {
+    private let bytes: [UInt8]
+    private let path: String
+    private let number: UInt64
+    /// nil where the header never reached the disk: then no entry did that was synced.
+    private let cipher: ObjectCipher?
+    private var position = JournalFormat.firstEntryPosition
+    /// Tag of the last good entry.
+    private(set) var chain = JournalFormat.firstChain
+    private(set) var isClosed = false
+
+    init(_ bytes: [UInt8], generation: JournalGeneration, number: UInt64, keys: KeyRing) throws {
+        self.bytes = bytes
+        self.number = number
+        path = "\(generation.path)/\(number.hex)"
+        guard bytes.count >= ObjectHeader.byteCount, bytes.prefix(ObjectHeader.byteCount).contains(where: { $0 != 0 })
+        else {
+            cipher = nil
+            return
+        }
+        let identity = JournalFormat.identity(
+            generation.volume, generation.token, generation: generation.number, file: number)
+        let header: ObjectHeader
+        do {
+            header = try ObjectHeader(decoding: bytes[...], expecting: .journal, object: path)
+        } catch where error.code == .corrupt {
+            cipher = nil
+            return
+        }
+        cipher = try keys.opening(header, identity: identity)
+    }
+
+    /// Reads the link that a file begins with. nil where it is missing, or does not follow `before`, the last tag of
+    /// the file before (any will do for the oldest file that is left).
+    mutating func begin(after before: [UInt8]?) throws -> EntryHead? {
+        guard let (head, payload) = try nextEntry(), head.kind == .link, head.count == number else { return nil }
+        guard before == nil || payload.elementsEqual(before!) else { return nil }
+        return head
+    }
+
+    mutating func next() throws -> JournalEntry? {
+        guard !isClosed else { return nil }
+        let start = (position, chain)
+        guard let (head, payload) = try nextEntry() else { return nil }
+        let operation: JournalOperation
+        let range = BlockRange(first: BlockIndex(head.first), count: head.count)
+        switch head.kind {
+        case .write where head.count == UInt64(payload.count / blockBytes): operation = .write(range, Array(payload))
+        case .zero: operation = .zero(range)
+        case .resize: operation = .resize(head.count)
+        case .end:
+            isClosed = true
+            return nil
+        case .write, .link:
+            // Genuine, and yet nothing that a journal writes here.
+            (position, chain) = start
+            throw StorageError.corrupt(path, at: UInt64(position), "an entry contradicts itself")
+        }
+        return JournalEntry(sequence: head.sequence, time: head.time, operation: operation)
+    }
+
+    /// nil, and the position stays, where no genuine entry follows.
+    private mutating func nextEntry() throws -> (EntryHead, ArraySlice<UInt8>)? {
+        guard let cipher, let length = claimedLength, position + JournalFormat.lengthBytes + length <= bytes.count else {
+            return nil
+        }
+        let start = position + JournalFormat.lengthBytes
+        let sealed = bytes[start..<start + length]
+        let plaintext: [UInt8]
+        do {
+            plaintext = try cipher.open(
+                sealed, at: UInt64(position), authenticating: chain + bytes[position..<start], object: path)
+        } catch where error.code == .corrupt {
+            return nil
+        }
+        var reader = ByteReader(plaintext, object: path)
+        let head = try EntryHead(decoding: &reader)
+        position = start + length
+        chain = Array(sealed.suffix(JournalFormat.tagBytes))
+        return (head, plaintext[JournalFormat.headBytes...])
+    }
+
+    /// The next entry's length as its first bytes say; nil where it cannot be one.
+    private var claimedLength: Int? {
+        guard position + JournalFormat.lengthBytes <= bytes.count else { return nil }
+        let length = (0..<4).reduce(0) { $0 | Int(bytes[position + $1]) << (8 * $1) }
+        return length >= JournalFormat.headBytes + JournalFormat.tagBytes ? length : nil
+    }
+
+    /// Bytes after the last good entry, up to the last one that is not zero.
+    var tornBytes: Int {
+        guard position < bytes.count, let end = bytes[position...].lastIndex(where: { $0 != 0 }) else { return 0 }
+        return end + 1 - position
+    }
+    var endsInZeroes: Bool { tornBytes == 0 }
+    /// Bytes that one entry may have begun to fill here when the process was killed: its own, or while its length was
+    /// being stored, those of the length.
+    var unfinishedBytes: Int { JournalFormat.lengthBytes + (claimedLength ?? 0) }
+}

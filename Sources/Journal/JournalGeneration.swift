@@ -1,0 +1,70 @@
+public import StoreCore
+
+/// A journal on disk that some opening of a volume wrote. Frozen: only replayed, and then removed.
+public struct JournalGeneration: Hashable, Sendable {
+    /// Its directory.
+    public var path: String
+    public var volume: VolumeID
+    /// Counts the journals of this volume in this data directory.
+    public var number: UInt64
+    public var token: OwnerToken
+    /// The epoch that its owner was about to claim.
+    public var epoch: Epoch
+    public var created: Timestamp
+    /// The run of the machine in which it was written.
+    public var bootID: UInt128
+    /// Numbers of its files, ascending.
+    public var files: [UInt64]
+}
+
+extension Journal {
+    /// The volumes that have a journal under `directory`, in order.
+    public static func volumes(directory: String, disk: any LocalDisk) async throws -> [VolumeID] {
+        try await disk.list(directory).compactMap { VolumeID(hex: $0) }
+    }
+
+    /// The generations of a volume under `directory`, oldest first. One whose token was never written is left out: its
+    /// owner crashed before it could acknowledge anything. Throws `corrupt` for a damaged token.
+    public static func generations(
+        directory: String, volume: VolumeID, disk: any LocalDisk
+    ) async throws -> [JournalGeneration] {
+        var found: [JournalGeneration] = []
+        for (number, path) in try await generationPaths(directory, volume, disk) {
+            let names = try await disk.list(path)
+            guard names.contains(GenerationMarker.fileName) else { continue }
+            let markerPath = "\(path)/\(GenerationMarker.fileName)"
+            let marker = try GenerationMarker(decoding: try await disk.read(markerPath), path: markerPath)
+            guard marker.volume == volume, marker.generation == number else {
+                throw StorageError.corrupt(markerPath, "it belongs to generation \(marker.generation) of volume \(marker.volume)")
+            }
+            found.append(
+                JournalGeneration(
+                    path: path, volume: volume, number: number, token: marker.token, epoch: marker.epoch,
+                    created: marker.created, bootID: marker.bootID, files: names.compactMap(fileNumber).sorted()))
+        }
+        return found
+    }
+
+    /// Removes a generation whose entries are all in the bucket. The token goes last: what a crash leaves is either
+    /// still a generation or one that never was. Harmless when repeated.
+    public static func remove(_ generation: JournalGeneration, disk: any LocalDisk) async throws {
+        try await removeDirectory(generation.path, disk)
+    }
+
+    static func generationPaths(
+        _ directory: String, _ volume: VolumeID, _ disk: any LocalDisk
+    ) async throws -> [(number: UInt64, path: String)] {
+        let parent = "\(directory)/\(volume)"
+        return try await disk.list(parent).compactMap { name in fileNumber(name).map { ($0, "\(parent)/\(name)") } }
+    }
+    /// The oldest file first, each removal durable before the next: whatever a crash leaves is a gapless end.
+    static func removeDirectory(_ path: String, _ disk: any LocalDisk) async throws {
+        let names = try await disk.list(path)
+        for name in names.filter({ fileNumber($0) != nil }) + names.filter({ fileNumber($0) == nil }) {
+            try await disk.remove("\(path)/\(name)")
+            try await disk.syncDirectory(path)
+        }
+        try await disk.removeDirectory(path)
+    }
+    static func fileNumber(_ name: String) -> UInt64? { name.utf8.count == 16 ? UInt64(name, radix: 16) : nil }
+}
