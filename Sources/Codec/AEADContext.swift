@@ -34,6 +34,20 @@ final class AEADContext {
             EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, Int32(Self.tagBytes), output + input.count), "encrypt")
     }
 
+    /// The same for a frame whose plaintext lies in two places.
+    func seal(
+        _ head: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer, under key: ObjectKey, position: UInt64,
+        authenticating data: [UInt8], into output: UnsafeMutablePointer<UInt8>
+    ) throws(StorageError) {
+        try begin(key, Nonce(position: position), data)
+        try transform(head, into: output)
+        try transform(body, into: output + head.count)
+        let end = output + (head.count + body.count)
+        var rest: Int32 = 0
+        try check(EVP_EncryptFinal_ex(context, end, &rest), "encrypt")
+        try check(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, Int32(Self.tagBytes), end), "encrypt")
+    }
+
     /// Decrypts all of `input` but the tag at its end into `output`; false where the tag is wrong. What was written
     /// before a wrong tag was noticed must not be used.
     func open(

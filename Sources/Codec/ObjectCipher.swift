@@ -51,6 +51,20 @@ public struct ObjectCipher: Sendable {
         try seal(plaintext.span.bytes, at: position, authenticating: data, appendingTo: &output)
     }
 
+    /// Seals `head` and then `body` as one frame into `target`, which has exactly room for both and the tag: for writers
+    /// that place frames in memory of their own (a mapped journal file). Plaintext never touches `target`.
+    public func seal(
+        _ head: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer, at position: UInt64, authenticating data: [UInt8],
+        into target: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        precondition(head.count + body.count <= Self.frameBytesMax, "a frame is at most 1 GiB")
+        precondition(target.count == head.count + body.count + Self.tagBytes, "the target is as long as the frame")
+        let context = try ThreadContexts.current.cipher(header.algorithm, .seal)
+        try context.seal(
+            head, body, under: key, position: position, authenticating: data,
+            into: target.baseAddress!.assumingMemoryBound(to: UInt8.self))
+    }
+
     /// The plaintext of a frame with its tag. Throws `corrupt`, which names `object` and `position`, where the tag is wrong.
     public func open(
         _ sealed: ArraySlice<UInt8>, at position: UInt64, authenticating data: [UInt8] = [], object: String
