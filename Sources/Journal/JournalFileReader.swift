@@ -22,16 +22,21 @@ struct JournalFileReader {
             cipher = nil
             return
         }
+        cipher = try Self.cipher(bytes, generation, number, keys, path)
+    }
+    /// nil for a damaged header; no entry can be opened then.
+    private static func cipher(
+        _ bytes: [UInt8], _ generation: JournalGeneration, _ number: UInt64, _ keys: KeyRing, _ path: String
+    ) throws -> ObjectCipher? {
         let identity = JournalFormat.identity(
             generation.volume, generation.token, generation: generation.number, file: number)
-        let header: ObjectHeader
         do {
-            header = try ObjectHeader(decoding: bytes[...], expecting: .journal, object: path)
-        } catch where error.code == .corrupt {
-            cipher = nil
-            return
+            let header = try ObjectHeader(decoding: bytes[...], expecting: .journal, object: path)
+            return try keys.opening(header, identity: identity)
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            return nil
         }
-        cipher = try keys.opening(header, identity: identity)
     }
 
     /// Reads the link that a file begins with. nil where it is missing, or does not follow `before`, the last tag of
@@ -70,11 +75,7 @@ struct JournalFileReader {
         }
         let start = position + JournalFormat.lengthBytes
         let sealed = bytes[start..<start + length]
-        let plaintext: [UInt8]
-        do {
-            plaintext = try cipher.open(
-                sealed, at: UInt64(position), authenticating: chain + bytes[position..<start], object: path)
-        } catch where error.code == .corrupt {
+        guard let plaintext = try open(sealed, with: cipher, authenticating: chain + bytes[position..<start]) else {
             return nil
         }
         var reader = ByteReader(plaintext, object: path)
@@ -82,6 +83,17 @@ struct JournalFileReader {
         position = start + length
         chain = Array(sealed.suffix(JournalFormat.tagBytes))
         return (head, plaintext[JournalFormat.headBytes...])
+    }
+
+    private func open(
+        _ sealed: ArraySlice<UInt8>, with cipher: ObjectCipher, authenticating data: [UInt8]
+    ) throws -> [UInt8]? {
+        do {
+            return try cipher.open(sealed, at: UInt64(position), authenticating: data, object: path)
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            return nil
+        }
     }
 
     /// The next entry's length as its first bytes say; nil where it cannot be one.
