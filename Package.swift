@@ -37,6 +37,7 @@ let package = Package(
         ],
         target("StoreCore", []),
         target("Codec", ["StoreCore", "COpenSSL", "CZstd", "CXXHash"]),
+        target("Journal", ["StoreCore", "Codec"]),
         target("ObjectStorage", ["StoreCore"], tests: ["StoreConformance"]),
         [
             .target(

@@ -1,0 +1,112 @@
+import Foundation
+import StoreCore
+import Synchronization
+
+/// A disk in memory that counts and fails on request. `crashed` is what a restarted host would find.
+final class MemoryDisk: LocalDisk {
+    struct State {
+        var files: [String: MemoryFile] = [:]
+        var directories: Set<String> = []
+        var boot: UInt128 = 7
+        var syncs = 0
+        var failsSync = false
+        var failsCreate: StorageError?
+        var syncDelay: Duration?
+    }
+    let state = Mutex(State())
+
+    func bootID() async throws -> UInt128 { state.withLock { $0.boot } }
+    func makeDirectory(_ path: String, isNew: Bool) async throws {
+        let isThere = state.withLock { !$0.directories.insert(path).inserted }
+        if isThere, isNew { throw StorageError(.alreadyExists, path) }
+    }
+    func create(_ path: String, zeroFilled byteCount: Int) async throws -> any LocalFile {
+        if let failure = state.withLock({ $0.failsCreate }) { throw failure }
+        let file = MemoryFile([UInt8](repeating: 0, count: byteCount), self)
+        let isThere = state.withLock { state in
+            if state.files[path] != nil { return true }
+            state.files[path] = file
+            return false
+        }
+        if isThere { throw StorageError(.alreadyExists, path) }
+        return file
+    }
+    func createScratch(_ path: String) async throws -> any LocalFile {
+        let file = MemoryFile([], self)
+        state.withLock { $0.files[path] = file }
+        return file
+    }
+    func open(_ path: String) async throws -> any LocalFile {
+        guard let file = state.withLock({ $0.files[path] }) else { throw StorageError(.notFound, path) }
+        return file
+    }
+    func put(_ path: String, _ bytes: [UInt8]) async throws {
+        state.withLock { $0.files[path] = MemoryFile(bytes, self) }
+    }
+    func read(_ path: String) async throws -> [UInt8] {
+        let file = try await open(path)
+        return try await file.read(at: 0, count: file.byteCount)
+    }
+    func list(_ directory: String) async throws -> [String] {
+        state.withLock { state in
+            let paths = Array(state.files.keys) + state.directories
+            let names = paths.filter { $0.hasPrefix(directory + "/") }
+                .map { String($0.dropFirst(directory.count + 1).prefix { $0 != "/" }) }
+            return Set(names).sorted()
+        }
+    }
+    func remove(_ path: String) async throws { state.withLock { _ = $0.files.removeValue(forKey: path) } }
+    func removeDirectory(_ path: String) async throws { state.withLock { _ = $0.directories.remove(path) } }
+    func syncDirectory(_ path: String) async throws {}
+
+    var fileNames: [String] { state.withLock { $0.files.keys.sorted() } }
+    func bytes(_ path: String) -> [UInt8] { state.withLock { $0.files[path]!.bytes } }
+    func set(_ path: String, _ bytes: [UInt8]) { state.withLock { $0.files[path] = MemoryFile(bytes, self) } }
+
+    fileprivate func sync() async throws {
+        let (fails, delay) = state.withLock { state in
+            state.syncs += 1
+            return (state.failsSync, state.syncDelay)
+        }
+        if let delay { try await Task.sleep(for: delay) }
+        if fails { throw StorageError(.unavailable, "cannot sync: Input/output error") }
+    }
+}
+
+final class MemoryFile: LocalFile {
+    private let contents: Mutex<[UInt8]>
+    private unowned let disk: MemoryDisk
+    let byteCount: Int
+
+    init(_ bytes: [UInt8], _ disk: MemoryDisk) {
+        contents = Mutex(bytes)
+        byteCount = bytes.count
+        self.disk = disk
+    }
+    var bytes: [UInt8] { contents.withLock { $0 } }
+    func store(at position: Int, count: Int, _ fill: (UnsafeMutableRawBufferPointer) throws -> Void) throws {
+        var part = [UInt8](repeating: 0, count: count)
+        try part.withUnsafeMutableBytes(fill)
+        contents.withLock { $0.replaceSubrange(position..<position + count, with: part) }
+    }
+    func write(_ bytes: [UInt8], at position: Int) async throws {
+        contents.withLock { contents in
+            if contents.count < position + bytes.count {
+                contents += [UInt8](repeating: 0, count: position + bytes.count - contents.count)
+            }
+            contents.replaceSubrange(position..<position + bytes.count, with: bytes)
+        }
+    }
+    func read(at position: Int, count: Int) async throws -> [UInt8] {
+        contents.withLock { Array($0.dropFirst(position).prefix(count)) }
+    }
+    func sync() async throws { try await disk.sync() }
+}
+
+/// A clock that stands still unless told.
+final class TestTime: TimeSource {
+    let time = Mutex<Int64>(1_000)
+    func now() -> Timestamp { Timestamp(nanoseconds: time.withLock { $0 }) }
+    func monotonicNanoseconds() -> UInt64 { UInt64(time.withLock { $0 }) }
+    func sleep(for duration: Duration) async throws {}
+}
