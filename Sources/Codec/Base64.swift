@@ -9,7 +9,8 @@ public enum Base64 {
             let group = bytes[start..<min(start + 3, bytes.count)]
             let bits = group.reduce(UInt32(0)) { $0 << 8 | UInt32($1) } << UInt32(8 * (3 - group.count))
             for digit in 0..<4 {
-                text.append(digit <= group.count ? alphabet[Int(bits >> UInt32(18 - 6 * digit) & 63)] : UInt8(ascii: "="))
+                let sextet = Int(bits >> UInt32(18 - 6 * digit) & 63)
+                text.append(digit <= group.count ? alphabet[sextet] : UInt8(ascii: "="))
             }
         }
         return String(decoding: text, as: UTF8.self)

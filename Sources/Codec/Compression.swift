@@ -8,11 +8,14 @@ public enum Compression {
     /// No piece is larger, so that a length from storage can be refused before memory is taken for it.
     public static let pieceBytesMax = Limits.metadataObjectBytesMax
 
-    /// nil where it does not pay: the result would exceed 7/8 of the input.
+    /// nil where it does not pay: the result would exceed 7/8 of the input, or a sample says that it would.
     public static func compress(_ bytes: RawSpan, level: Int32 = levelDefault) throws(StorageError) -> [UInt8]? {
         let room = bytes.byteCount - (bytes.byteCount + 7) / 8
         guard room > 0 else { return nil }
         let compressor = ThreadContexts.current.compressor
+        guard try bytes.withUnsafeBytes({ (source) throws(StorageError) in try compressor.expectsGain(source) }) else {
+            return nil
+        }
         var isWorthwhile = false
         let result = try [UInt8](capacity: room) { (output: inout OutputSpan<UInt8>) throws(StorageError) in
             try output.withUnsafeMutableBufferPointer { (buffer, initialized) throws(StorageError) in
@@ -31,8 +34,8 @@ public enum Compression {
         try compress(bytes.span.bytes, level: level)
     }
 
-    /// Throws `corrupt`, which names `object`, unless `bytes` are zstd for exactly `originalBytes`. Memory is bounded by
-    /// that number, whatever the input claims.
+    /// Throws `corrupt`, which names `object`, unless `bytes` are zstd for exactly `originalBytes`. Memory is bounded
+    /// by that number, whatever the input claims.
     public static func decompress(
         _ bytes: ArraySlice<UInt8>, originalBytes: Int, object: String
     ) throws(StorageError) -> [UInt8] {
@@ -51,7 +54,9 @@ public enum Compression {
                 switch bytes.withUnsafeBytes({ decompressor.decompress($0, into: target) }) {
                 case .success(originalBytes): initialized = originalBytes
                 case .success(let count):
-                    throw .corrupt(object, "compressed data is of another length", expected: "\(originalBytes)", actual: "\(count)")
+                    throw .corrupt(
+                        object, "compressed data is of another length", expected: "\(originalBytes)",
+                        actual: "\(count)")
                 case .failure(let failure): throw .corrupt(object, "zstd: \(failure.reason)")
                 }
             }

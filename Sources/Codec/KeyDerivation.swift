@@ -6,7 +6,8 @@ enum HKDF {
     private static let algorithm = Fetched.derivation("HKDF")
 
     static func derive(
-        from secret: SecretBytes, salt: [UInt8], info: [UInt8], count: Int = 32, placement: SecretBytes.Placement = .plain
+        from secret: SecretBytes, salt: [UInt8], info: [UInt8], count: Int = 32,
+        placement: SecretBytes.Placement = .plain
     ) throws(StorageError) -> SecretBytes {
         let algorithm = try algorithm.get()
         return try SecretBytes(count: count, placement: placement) { (output) throws(StorageError) in
@@ -38,8 +39,8 @@ public struct ScryptCost: Hashable, Sendable {
     /// 128 MiB and about 0.4 s per guess: OWASP's recommendation.
     public static let standard = ScryptCost(logN: 17)
 
-    /// A superblock is read before anything authenticates it: these bounds keep a hostile one from taking the machine's
-    /// memory or an hour of its time.
+    /// A superblock is read before anything authenticates it: these bounds keep a hostile one from taking the
+    /// machine's memory or an hour of its time.
     static let memoryBytesMax: UInt64 = 512 << 20
     static let parallelismMax: UInt8 = 4
 
@@ -63,9 +64,9 @@ enum Scrypt {
             let result = passphrase.withBytes { passphrase in
                 salt.withUnsafeBytes { salt in
                     zerofs_scrypt(
-                        algorithm, passphrase.baseAddress, passphrase.count, salt.baseAddress, salt.count, 1 << UInt64(cost.logN),
-                        UInt32(cost.blockSize), UInt32(cost.parallelism), 2 * cost.memoryBytes + 1 << 20, output.baseAddress,
-                        output.count)
+                        algorithm, passphrase.baseAddress, passphrase.count, salt.baseAddress, salt.count,
+                        1 << UInt64(cost.logN), UInt32(cost.blockSize), UInt32(cost.parallelism),
+                        2 * cost.memoryBytes + (1 << 20), output.baseAddress, output.count)
                 }
             }
             try OpenSSLFailure.check(

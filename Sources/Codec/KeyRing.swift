@@ -22,7 +22,9 @@ public final class KeyRing: Sendable {
     /// A ring with one fresh key. Traps where the kernel's random source fails, as Swift's own generator does.
     public static func generate(algorithm: CipherAlgorithm = .chaCha20Poly1305) -> KeyRing {
         let secret: SecretBytes
-        do { secret = try .random(count: ObjectKey.byteCount, placement: .locked) } catch { preconditionFailure(error.message) }
+        do {
+            secret = try .random(count: ObjectKey.byteCount, placement: .locked)
+        } catch { preconditionFailure(error.message) }
         let first = DataKeyID(1)
         return KeyRing(keys: [first: Key(algorithm: algorithm, secret: secret)], current: first)
     }
@@ -52,7 +54,8 @@ public final class KeyRing: Sendable {
         guard let key = keys[header.keyID] else {
             throw StorageError(
                 .denied,
-                "object \(identity) is sealed under data key \(header.keyID), which this store's superblock does not hold")
+                "object \(identity) is sealed under data key \(header.keyID), which the superblock does not hold"
+            )
         }
         guard key.algorithm == header.algorithm else {
             throw .corrupt(

@@ -3,9 +3,9 @@ import Synchronization
 
 /// Seals and opens the frames of one object. Copies share the key; any thread may use them.
 ///
-/// Key: HKDF-SHA256(data key, salt: the header's salt, info: "zerofs object 1", the header's first 16 bytes, the identity
-/// in UTF-8). Nonce of a frame: its byte position in the object. So no nonce is used twice under one key as long as a
-/// sealer puts one frame at each position, and each sealing has a salt of its own.
+/// Key: HKDF-SHA256(data key, salt: the header's salt, info: "zerofs object 1", the header's first 16 bytes, the
+/// identity in UTF-8). Nonce of a frame: its byte position in the object. So no nonce is used twice under one key as long
+/// as a sealer puts one frame at each position, and each sealing has a salt of its own.
 public struct ObjectCipher: Sendable {
     public static let tagBytes = AEADContext.tagBytes
     /// What OpenSSL takes in one call, with room for the tag.
@@ -51,21 +51,22 @@ public struct ObjectCipher: Sendable {
         try seal(plaintext.span.bytes, at: position, authenticating: data, appendingTo: &output)
     }
 
-    /// Seals `head` and then `body` as one frame into `target`, which has exactly room for both and the tag: for writers
-    /// that place frames in memory of their own (a mapped journal file). Plaintext never touches `target`.
+    /// Seals `head` and then `body` as one frame into `target`, which has exactly room for both and the tag: for
+    /// writers that place frames in memory of their own (a mapped journal file). Plaintext never touches `target`.
     public func seal(
-        _ head: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer, at position: UInt64, authenticating data: [UInt8],
-        into target: UnsafeMutableRawBufferPointer
+        _ head: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer, at position: UInt64,
+        authenticating data: [UInt8], into target: UnsafeMutableRawBufferPointer
     ) throws(StorageError) {
         precondition(head.count + body.count <= Self.frameBytesMax, "a frame is at most 1 GiB")
         precondition(target.count == head.count + body.count + Self.tagBytes, "the target is as long as the frame")
         let context = try ThreadContexts.current.cipher(header.algorithm, .seal)
         try context.seal(
-            head, body, under: key, position: position, authenticating: data,
+            head, body, under: key, nonce: Nonce(position: position), authenticating: data,
             into: target.baseAddress!.assumingMemoryBound(to: UInt8.self))
     }
 
-    /// The plaintext of a frame with its tag. Throws `corrupt`, which names `object` and `position`, where the tag is wrong.
+    /// The plaintext of a frame with its tag. Throws `corrupt`, which names `object` and `position`, where the tag is
+    /// wrong.
     public func open(
         _ sealed: ArraySlice<UInt8>, at position: UInt64, authenticating data: [UInt8] = [], object: String
     ) throws(StorageError) -> [UInt8] {

@@ -2,10 +2,11 @@ public import StoreCore
 
 /// What an object is. The number is on storage: append, never renumber.
 public enum ObjectKind: UInt8, Sendable, CaseIterable {
-    case superblock = 0, segment, run, manifest, version, catalog, catalogPage, relocation, fence, generation, journal, cache
+    case superblock = 0, segment, run, manifest, version, catalog, catalogPage, relocation, fence, generation, journal
+    case cache
 }
 
-/// How an object's frames are sealed. The number is on storage. Both take a 32-byte key, a 12-byte nonce, a 16-byte tag.
+/// How an object's frames are sealed. The number is on storage. Both have 32-byte keys, 12-byte nonces, 16-byte tags.
 public enum CipherAlgorithm: UInt8, Sendable {
     case chaCha20Poly1305 = 1
     case aes256GCM = 2
@@ -65,12 +66,17 @@ public struct ObjectHeader: Hashable, Sendable {
     /// Throws `unsupported` for a newer format, else `corrupt`, which names `object`.
     public init(decoding bytes: ArraySlice<UInt8>, expecting kind: ObjectKind, object: String) throws(StorageError) {
         var reader = ByteReader(bytes, object: object)
-        guard try reader.raw(4).elementsEqual(Self.magic) else { throw .corrupt(object, at: 0, "it is no zerofs object") }
+        guard try reader.raw(4).elementsEqual(Self.magic) else {
+            throw .corrupt(object, at: 0, "it is no zerofs object")
+        }
         let version = try reader.littleEndian(UInt16.self)
         guard version <= Self.formatVersion else {
             throw StorageError(
                 .unsupported,
-                "object \(object) has format version \(version), this zerofs reads up to \(Self.formatVersion): use a newer zerofs")
+                """
+                object \(object) has format version \(version), this zerofs reads up to \(Self.formatVersion): \
+                use a newer zerofs
+                """)
         }
         guard version > 0 else { throw .corrupt(object, at: 4, "format version 0 does not exist") }
         let found = try reader.byte()
@@ -83,7 +89,9 @@ public struct ObjectHeader: Hashable, Sendable {
             throw .corrupt(object, at: 7, "cipher algorithm \(cipher) does not exist")
         }
         let keyID = DataKeyID(try reader.littleEndian())
-        guard try reader.littleEndian(UInt32.self) == 0 else { throw .corrupt(object, at: 12, "reserved bytes are not zero") }
+        guard try reader.littleEndian(UInt32.self) == 0 else {
+            throw .corrupt(object, at: 12, "reserved bytes are not zero")
+        }
         self.init(kind: kind, algorithm: algorithm, keyID: keyID, salt: try reader.salt())
     }
 }

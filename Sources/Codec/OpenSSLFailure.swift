@@ -28,7 +28,8 @@ struct Fetched: @unchecked Sendable {
     /// Throws `unsupported` where this OpenSSL, or its configuration, lacks the algorithm.
     func get() throws(StorageError) -> OpaquePointer {
         guard let pointer else {
-            throw StorageError(.unsupported, "this machine's OpenSSL offers no \(name): check its version and openssl.cnf")
+            throw StorageError(
+                .unsupported, "this machine's OpenSSL offers no \(name): check its version and openssl.cnf")
         }
         return pointer
     }

@@ -20,8 +20,8 @@ public struct SHA256Hasher: ~Copyable, @unchecked Sendable {
     public borrowing func digestSoFar() -> Digest { context.copy().finish() }
 }
 
-/// OpenSSL's digest state. SHA-256 is in every OpenSSL 3, and hashing memory cannot fail: what does is lack of memory for
-/// a few hundred bytes, or a broken installation, and traps.
+/// OpenSSL's digest state. SHA-256 is in every OpenSSL 3, and hashing memory cannot fail: what does is lack of memory
+/// for a few hundred bytes, or a broken installation, and traps.
 final class DigestContext {
     private let context: OpaquePointer
     private let algorithm: OpaquePointer

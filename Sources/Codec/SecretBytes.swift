@@ -4,9 +4,9 @@ import StoreCore
 
 /// Key material in memory of its own, zeroed when the last reference goes. Immutable once made, so any thread may read.
 ///
-/// `.locked` secrets (data keys, key-encryption keys) lie on pages of their own that neither swap nor core dumps see, as
-/// far as the process's memlock limit allows: a machine without that privilege must still be able to serve, so a refused
-/// mlock is accepted. `.plain` is for the short-lived keys of single objects, of which there may be thousands.
+/// `.locked` secrets (data keys, key-encryption keys) lie on pages of their own that neither swap nor core dumps see,
+/// as far as the process's memlock limit allows: a machine without that privilege must still be able to serve, so a
+/// refused mlock is accepted. `.plain` is for the short-lived keys of single objects, of which there may be thousands.
 final class SecretBytes: @unchecked Sendable {
     enum Placement { case locked, plain }
 
@@ -52,8 +52,8 @@ final class SecretBytes: @unchecked Sendable {
     private static func lockedPages(for count: Int) -> (UnsafeMutableRawPointer, Int)? {
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))
         let bytes = (count + page - 1) / page * page
-        guard let base = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), base != MAP_FAILED
-        else { return nil }
+        let base = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let base, base != MAP_FAILED else { return nil }
         _ = mlock(base, bytes)
         _ = madvise(base, bytes, Int32(MADV_DONTDUMP))
         return (base, bytes)

@@ -21,7 +21,8 @@ public enum SecureRandom {
         while !rest.isEmpty {
             let part = UnsafeMutableRawBufferPointer(rebasing: rest.prefix(callBytesMax))
             guard getentropy(part.baseAddress, part.count) == 0 else {
-                throw StorageError(.unavailable, "the kernel's random source fails: \(String(cString: strerror(errno)))")
+                throw StorageError(
+                    .unavailable, "the kernel's random source fails: \(String(cString: strerror(errno)))")
             }
             rest = rest.dropFirst(part.count)
         }

@@ -150,7 +150,8 @@ extension Superblock.WrappedKey {
         return try SecretBytes(count: ObjectKey.byteCount, placement: .locked) { (output) throws(StorageError) in
             let target = output.bindMemory(to: UInt8.self).baseAddress!
             let isGenuine = try sealed.span.bytes.withUnsafeBytes { (source) throws(StorageError) in
-                try context.open(source, under: wrappingKey, nonce: Nonce(position: 0), authenticating: [], into: target)
+                try context.open(
+                    source, under: wrappingKey, nonce: Nonce(position: 0), authenticating: [], into: target)
             }
             guard isGenuine else { throw .corrupt("superblock", "its data key \(id) does not unwrap") }
         }

@@ -3,8 +3,8 @@ import StoreCore
 
 /// The working state of OpenSSL and zstd of one thread: made at the thread's first use, freed when the thread ends.
 ///
-/// Codec's functions never suspend, so that whoever takes a context has it alone to the end of the call: nothing here is
-/// shared and nothing is locked. A thread that compresses holds about 1 MiB; the number of threads bounds the sum.
+/// Codec's functions never suspend, so that whoever takes a context has it alone to the end of the call: nothing here
+/// is shared and nothing is locked. A thread that compresses holds about 1 MiB; the number of threads bounds the sum.
 final class ThreadContexts {
     let sha256 = DigestContext(.sha256)
     lazy var compressor = Compressor()
@@ -20,7 +20,9 @@ final class ThreadContexts {
     }
 
     static var current: ThreadContexts {
-        if let known = pthread_getspecific(slot) { return Unmanaged<ThreadContexts>.fromOpaque(known).takeUnretainedValue() }
+        if let known = pthread_getspecific(slot) {
+            return Unmanaged<ThreadContexts>.fromOpaque(known).takeUnretainedValue()
+        }
         let contexts = ThreadContexts()
         let result = pthread_setspecific(slot, Unmanaged.passRetained(contexts).toOpaque())
         precondition(result == 0, "no memory for thread-local storage")

@@ -7,8 +7,8 @@ public enum Unlock: Sendable {
     /// The 32 bytes of a key file.
     case keyFile([UInt8])
 
-    /// A passphrase file's content: one line end at its end is not part of the passphrase. Throws `invalid` where nothing
-    /// is left; `path` is for the error's text.
+    /// A passphrase file's content: one line end at its end is not part of the passphrase. Throws `invalid` where
+    /// nothing is left; `path` is for the error's text.
     public static func readingPassphrase(_ text: [UInt8], path: String) throws(StorageError) -> Unlock {
         var passphrase = text[...]
         if passphrase.last == UInt8(ascii: "\n") { passphrase.removeLast() }
@@ -24,7 +24,8 @@ public enum UnlockMethod: Hashable, Sendable {
     case keyFile
 }
 
-/// A key file: 32 random bytes as 64 hexadecimal digits on one line; empty lines and lines that begin with # are ignored.
+/// A key file: 32 random bytes as 64 hexadecimal digits on one line; empty lines and lines that begin with # do not
+/// count.
 public enum KeyFile {
     public static let byteCount = 32
 
@@ -47,7 +48,8 @@ public enum KeyFile {
             .map { String(decoding: $0, as: UTF8.self).trimmed }
             .filter { !$0.isEmpty && !$0.hasPrefix("#") }
         guard lines.count == 1, lines[0].utf8.allSatisfy(isHexDigit), let key = Digest(hex: lines[0]) else {
-            throw StorageError(.invalid, "\(path) is not a zerofs key file: it must hold one line of 64 hexadecimal digits")
+            throw StorageError(
+                .invalid, "\(path) is not a zerofs key file: it must hold one line of 64 hexadecimal digits")
         }
         return .keyFile(key.bytes)
     }

@@ -4,12 +4,18 @@ import StoreCore
 /// zstd's working state for compression; its tables are kept from call to call.
 final class Compressor {
     private let context: OpaquePointer
+    private let probe = CompressionProbe()
 
     init() {
         guard let context = ZSTD_createCCtx() else { preconditionFailure("no memory for a zstd context") }
         self.context = context
     }
     deinit { ZSTD_freeCCtx(context) }
+
+    /// What a sample says; see `CompressionProbe`.
+    func expectsGain(_ input: UnsafeRawBufferPointer) throws(StorageError) -> Bool {
+        try probe.expectsGain(input, self)
+    }
 
     /// The bytes written to `output`; nil where they do not fit.
     func compress(
@@ -35,7 +41,7 @@ final class Decompressor {
     }
     deinit { ZSTD_freeDCtx(context) }
 
-    /// The bytes written to `output`, or what is wrong with the input. Never writes beyond `output`, whatever the input.
+    /// The bytes written to `output`, or what is wrong with the input. Never writes beyond `output`, whatever comes in.
     func decompress(
         _ input: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer
     ) -> Result<Int, Failure> {

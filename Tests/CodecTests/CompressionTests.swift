@@ -18,6 +18,20 @@ import Testing
     @Test(arguments: [0, 1, 4096, 128 << 10])
     func noiseStaysRaw(count: Int) throws { #expect(try Compression.compress(noise(count)) == nil) }
 
+    /// The sample must not talk zstd out of what it can do.
+    @Test(arguments: [16 << 10, 32 << 10, 128 << 10])
+    func theProbeLetsThroughWhatCompresses(count: Int) throws {
+        let hexDigits = noise(count).map { Array("0123456789abcdef".utf8)[Int($0 & 15)] }
+        let sevenBits = noise(count).map { $0 & 0x3f }
+        let repeats = (0..<count / 256).flatMap { _ in noise(256) }
+        let halfNoise = noise(count / 2) + [UInt8](repeating: 0, count: count / 2)
+        let pages = (0..<count / 1024).flatMap { [UInt8](repeating: 0, count: 256) + noise(768, seed: UInt64($0)) }
+        for data in [hexDigits, sevenBits, repeats, halfNoise, pages] {
+            let compressed = try #require(try Compression.compress(data))
+            #expect(try Compression.decompress(compressed[...], originalBytes: count, object: "o") == data)
+        }
+    }
+
     @Test func anotherLengthIsDamage() throws {
         let compressed = try #require(try Compression.compress([UInt8](repeating: 1, count: 4096)))
         for claim in [-1, 0, 4095, 4097, Compression.pieceBytesMax, Compression.pieceBytesMax + 1, Int.max] {
@@ -29,13 +43,16 @@ import Testing
     }
 
     @Test func garbageAndTruncationAreDamage() throws {
-        let compressed = try #require(try Compression.compress(Array("abcabcabcabcabcabc".utf8) + noise(500) + [UInt8](repeating: 1, count: 4096)))
+        let text = Array("abcabcabcabcabcabc".utf8) + noise(500) + [UInt8](repeating: 1, count: 4096)
+        let compressed = try #require(try Compression.compress(text))
         for count in 0..<compressed.count {
             #expect(throws: StorageError.self) {
-                try Compression.decompress(compressed[..<count], originalBytes: 4614, object: "o")
+                try Compression.decompress(compressed[..<count], originalBytes: text.count, object: "o")
             }
         }
-        #expect(throws: StorageError.self) { try Compression.decompress(noise(100)[...], originalBytes: 100, object: "o") }
+        #expect(throws: StorageError.self) {
+            try Compression.decompress(noise(100)[...], originalBytes: 100, object: "o")
+        }
     }
 
     /// What zstd 1.5.4 wrote must stay readable; what it writes may change.

@@ -71,7 +71,8 @@ import Testing
     /// Section 2.8.2. Its nonce begins with 07, ours with four zeros: the vector runs below `ObjectCipher`.
     @Test func chaCha20Poly1305OfRFC8439() throws {
         let plaintext = """
-            Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.
+            Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, \
+            sunscreen would be it.
             """
         let sealed = try sealed(
             .chaCha20Poly1305, key: (0x80...0x9f).map { UInt8($0) },
@@ -115,7 +116,10 @@ import Testing
         #expect(try MD5.base64([]) == "1B2M2Y8AsgTpgAmY7PhCfg==")
     }
 
-    @Test(arguments: [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")])
+    @Test(arguments: [
+        ("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="),
+        ("foobar", "Zm9vYmFy"),
+    ])
     func base64OfRFC4648(text: String, encoded: String) { #expect(Base64.encode(Array(text.utf8)) == encoded) }
 
     @Test func xxh3IsTheFrozenOne() {

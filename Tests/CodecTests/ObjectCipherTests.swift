@@ -13,7 +13,8 @@ import Testing
         for size in sizes {
             for (number, cipher) in ciphers.enumerated() {
                 let position = UInt64(objects[number].count)
-                try cipher.seal(noise(size, seed: UInt64(number)), at: position, authenticating: [9], appendingTo: &objects[number])
+                try cipher.seal(
+                    noise(size, seed: UInt64(number)), at: position, authenticating: [9], appendingTo: &objects[number])
             }
         }
         for (number, object) in objects.enumerated() {
@@ -45,6 +46,24 @@ import Testing
         }
         // The context that refused them is as good as new.
         #expect(try cipher.open(frame[...], at: 4096, authenticating: [1], object: "s") == [1, 2, 3])
+    }
+
+    @Test func aFrameFromTwoPartsEqualsOneFromTheWhole() throws {
+        let cipher = try KeyRing.generate().sealing(.journal, identity: "j")
+        let data = noise(5000)
+        var whole: [UInt8] = []
+        try cipher.seal(data, at: 64, authenticating: [1, 2], appendingTo: &whole)
+        for cut in [0, 1, 15, 16, 64, 4999, 5000] {
+            var parts = [UInt8](repeating: 0, count: whole.count)
+            try data.withUnsafeBytes { data in
+                try parts.withUnsafeMutableBytes {
+                    try cipher.seal(
+                        UnsafeRawBufferPointer(rebasing: data[..<cut]), UnsafeRawBufferPointer(rebasing: data[cut...]),
+                        at: 64, authenticating: [1, 2], into: $0)
+                }
+            }
+            #expect(parts == whole)
+        }
     }
 
     @Test func aFrameShorterThanItsTagIsRefused() throws {

@@ -8,7 +8,9 @@ import Testing
     private static let passphrase = Unlock.passphrase(Array("correct horse".utf8))
     private static let keyFile = Unlock.keyFile(noise(32))
 
-    private func create(_ unlock: Unlock, algorithm: CipherAlgorithm = .chaCha20Poly1305) throws -> (Superblock, KeyRing) {
+    private func create(
+        _ unlock: Unlock, algorithm: CipherAlgorithm = .chaCha20Poly1305
+    ) throws -> (Superblock, KeyRing) {
         try Superblock.create(unlock: unlock, algorithm: algorithm, cost: Self.cheap)
     }
     private func isSame(_ a: KeyRing, _ b: KeyRing) throws -> Bool {
@@ -117,7 +119,8 @@ import Testing
     @Test func goldenBytes() throws {
         let superblock = try Superblock(
             wrapping: fixedRing(), for: .keyFile([UInt8](repeating: 7, count: 32)), cost: .standard,
-            storeID: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff, created: Timestamp(nanoseconds: 1_700_000_000_000_000_000),
+            storeID: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff,
+            created: Timestamp(nanoseconds: 1_700_000_000_000_000_000),
             salt: Salt(0xa0a1_a2a3_a4a5_a6a7_a8a9_aaab_acad_aeaf),
             keySalt: { Salt(0xb0b1_b2b3_b4b5_b6b7_b8b9_babb_bcbd_bebf + UInt128($0.value)) })
         let bytes = """
@@ -168,7 +171,8 @@ import Testing
 
     @Test func aPassphraseFilesLineEndIsNoPartOfIt() throws {
         for text in ["secret", "secret\n", "secret\r\n"] {
-            guard case .passphrase(Array("secret".utf8)) = try Unlock.readingPassphrase(Array(text.utf8), path: "p") else {
+            let unlock = try Unlock.readingPassphrase(Array(text.utf8), path: "p")
+            guard case .passphrase(Array("secret".utf8)) = unlock else {
                 Issue.record("\(text) reads otherwise")
                 continue
             }
