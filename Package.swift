@@ -38,6 +38,7 @@ let package = Package(
         target("StoreCore", []),
         target("Codec", ["StoreCore", "COpenSSL", "CZstd", "CXXHash"]),
         target("Journal", ["StoreCore", "Codec"]),
+        target("NBD", ["StoreCore"]),
         target("ObjectStorage", ["StoreCore"], tests: ["StoreConformance"]),
         [
             .target(

@@ -19,10 +19,11 @@ public struct LatencyHistogram: Sendable, Equatable {
 
     public init() {}
 
-    public mutating func record(nanoseconds: UInt64) {
-        buckets[Self.bucket(of: Swift.min(nanoseconds, Self.largest))] += 1
-        count += 1
-        sum &+= nanoseconds
+    /// - Parameter times: how many operations took that long.
+    public mutating func record(nanoseconds: UInt64, times: UInt64 = 1) {
+        buckets[Self.bucket(of: Swift.min(nanoseconds, Self.largest))] += times
+        count += times
+        sum &+= nanoseconds &* times
         max = Swift.max(max, nanoseconds)
     }
 

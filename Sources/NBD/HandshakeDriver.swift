@@ -1,0 +1,89 @@
+import StoreCore
+
+/// Performs the steps of a `Handshake` on a connection's thread.
+struct HandshakeDriver {
+    private let connection: Connection
+    private var handshake = Handshake()
+    private var device: (any BlockDevice)?
+    private let deadline: UInt64
+
+    init(_ connection: Connection) {
+        self.connection = connection
+        deadline =
+            connection.context.time.monotonicNanoseconds()
+            + connection.context.limits.handshakeDuration.nanoseconds
+    }
+
+    /// The attached device, what was agreed, and bytes that belong to transmission already; nil when the connection
+    /// ended, and then no device is attached.
+    consuming func run() -> (any BlockDevice, Handshake.Agreement, [UInt8])? {
+        do {
+            while true {
+                handshake.isShuttingDown = connection.lateError != nil
+                switch handshake.next() {
+                case .send(let bytes): try bytes.withUnsafeBytes(connection.transport.send)
+                case .needBytes: try receive()
+                case .ask(let question): handshake.answer(ask(question))
+                case .transmit(let agreement):
+                    guard let device else { preconditionFailure("transmission needs a device") }
+                    return (device, agreement, handshake.takeRemaining())
+                case .close: throw Ended()
+                }
+            }
+        } catch {
+            // The stream ended or failed, or the client was slow or broke the protocol: nobody is left to tell.
+            if let device { DedicatedThread.wait { [connection] in await connection.context.directory.detach(device) } }
+            return nil
+        }
+    }
+
+    private struct Ended: Error {}
+
+    private mutating func receive() throws {
+        let now = connection.context.time.monotonicNanoseconds()
+        guard now < deadline else { throw Ended() }
+        let bytes = try [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
+            count = try connection.transport.receive(into: UnsafeMutableRawBufferPointer(buffer), within: deadline - now) ?? 0
+        }
+        guard !bytes.isEmpty else { throw Ended() }
+        handshake.receive(bytes)
+    }
+
+    private mutating func ask(_ question: Handshake.Question) -> Handshake.Answer {
+        let directory = connection.context.directory
+        let (answer, attached) = DedicatedThread.wait { await Self.ask(directory, question) }
+        device = attached ?? device
+        return answer
+    }
+
+    private static func ask(
+        _ directory: any DeviceDirectory, _ question: Handshake.Question
+    ) async -> (Handshake.Answer, (any BlockDevice)?) {
+        do {
+            switch question {
+            case .names:
+                return (.names(try await directory.exportNames()), nil)
+            case .describe(let name):
+                return (.description(try await directory.describe(name)), nil)
+            case .attach(let name):
+                let device = try await directory.attach(name)
+                let description = DeviceDescription(
+                    name: device.name, summary: device.summary, size: device.size, isReadOnly: device.isReadOnly)
+                return (.description(description), device)
+            }
+        } catch {
+            let storageError = error as? StorageError
+            return (.refused(storageError ?? StorageError(error.storageCode, "the export is not available", cause: error)), nil)
+        }
+    }
+}
+
+extension Duration {
+    /// Saturating; 0 for negative durations.
+    var nanoseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        guard seconds >= 0, attoseconds >= 0 else { return 0 }
+        let (whole, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? .max / 2 : whole + UInt64(attoseconds / 1_000_000_000)
+    }
+}

@@ -1,0 +1,115 @@
+import Glibc
+import StoreCore
+import Synchronization
+
+/// A listening socket and the thread that accepts on it.
+final class Listener: Sendable {
+    /// As bound: with the port that was chosen.
+    let address: NBDAddress
+    private let descriptor: Int32
+    /// The socket file as we made it, so that a successor's is not removed.
+    private let file: (path: String, device: dev_t, inode: ino_t)?
+    private let state = Monitor(State())
+    private struct State {
+        var isStopped = false
+        var isAccepting = false
+    }
+
+    init(_ address: NBDAddress) throws(StorageError) {
+        switch address {
+        case .tcp(let host, let port):
+            (descriptor, self.address) = try ListeningSocket.tcp(host, port)
+            file = nil
+        case .unix(let path, let mode):
+            descriptor = try ListeningSocket.unix(path, mode)
+            self.address = address
+            file = ListeningSocket.identity(path).map { (path, $0.device, $0.inode) }
+        }
+    }
+    deinit { close(descriptor) }
+
+    /// Accepts on a thread of its own until `stop`.
+    func start(_ accepted: @escaping @Sendable (SocketTransport) -> Void) throws(StorageError) {
+        state.withLock { $0.isAccepting = true }
+        do {
+            try DedicatedThread.run("nbd-accept") { [self] in
+                accept(accepted)
+                state.withLock { $0.isAccepting = false }
+                state.wakeAll()
+            }
+        } catch {
+            state.withLock { $0.isAccepting = false }
+            throw error
+        }
+    }
+
+    /// Ends accepting and removes the socket file. Blocks for the moment that the thread takes to notice.
+    func stop() {
+        state.withLock { $0.isStopped = true }
+        shutdown(descriptor, Int32(SHUT_RDWR))
+        if let file, let now = ListeningSocket.identity(file.path), now == (file.device, file.inode) {
+            unlink(file.path)
+        }
+        state.wait { $0.isAccepting ? nil : () }
+    }
+
+    private func accept(_ accepted: @Sendable (SocketTransport) -> Void) {
+        while !state.withLock({ $0.isStopped }) {
+            let client = Glibc.accept(descriptor, nil, nil)
+            if client >= 0 {
+                _ = fcntl(client, F_SETFD, FD_CLOEXEC)
+                accepted(SocketTransport(owning: client, peer: PeerSocket.prepare(client)))
+            } else if errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS {
+                // Clients wait in the backlog until a descriptor is free.
+                usleep(50_000)
+            } else if errno == EINVAL || errno == EBADF {
+                return
+            }
+        }
+    }
+}
+
+/// An accepted socket's options and name.
+enum PeerSocket {
+    static let bufferBytes: Int32 = 1 << 20
+
+    /// Sets what a block server wants, and returns the peer for people.
+    static func prepare(_ descriptor: Int32) -> String {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let family = withUnsafeMutableBytes(of: &storage) { bytes -> Int32 in
+            guard let base = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+                getsockname(descriptor, base, &length) == 0
+            else { return AF_UNSPEC }
+            return Int32(base.pointee.sa_family)
+        }
+        guard family == AF_INET || family == AF_INET6 else {
+            set(descriptor, SOL_SOCKET, SO_SNDBUF, bufferBytes)
+            return "unix"
+        }
+        set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+        set(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
+        set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, 60)
+        set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, 15)
+        set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 4)
+        return remoteName(descriptor)
+    }
+
+    /// These options tune; without them a connection still works.
+    private static func set(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+        var value = value
+        setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    private static func remoteName(_ descriptor: Int32) -> String {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        return withUnsafeMutableBytes(of: &storage) { bytes in
+            guard let base = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+                getpeername(descriptor, base, &length) == 0
+            else { return "tcp" }
+            let (host, port) = SocketName.numeric(base, length)
+            return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        }
+    }
+}
