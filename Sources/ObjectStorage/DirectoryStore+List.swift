@@ -75,7 +75,7 @@ private struct NameSelection {
         var names: [String] = []
         /// Once enough names are known, larger ones need not be kept.
         var bound: String?
-        try reader.forEach { bytes, kind in
+        try reader.forEachEntry { bytes, kind in
             guard kind != .other, ObjectKey.isValidSegment(bytes) else { return true }
             let name = String(decoding: bytes, as: UTF8.self) + (kind == .folder ? "/" : "")
             guard isWanted(name, kind), bound.map({ precedes(name, $0) }) ?? true else { return true }

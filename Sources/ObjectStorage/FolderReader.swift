@@ -30,7 +30,7 @@ struct FolderReader: ~Copyable {
 
     /// Hands each entry's name and kind to `body`, but `.` and `..`, until it returns false. The name is valid during
     /// the call.
-    func forEach(_ body: (UnsafeBufferPointer<UInt8>, Kind) -> Bool) throws(StorageError) {
+    func forEachEntry(_ body: (UnsafeBufferPointer<UInt8>, Kind) -> Bool) throws(StorageError) {
         while true {
             errno = 0
             guard let entry = readdir(stream) else {
@@ -47,7 +47,7 @@ struct FolderReader: ~Copyable {
 
     func allNames() throws(StorageError) -> [String] {
         var names: [String] = []
-        try forEach { name, _ in
+        try forEachEntry { name, _ in
             names.append(String(decoding: name, as: UTF8.self))
             return true
         }
@@ -55,7 +55,7 @@ struct FolderReader: ~Copyable {
     }
     func isEmpty() throws(StorageError) -> Bool {
         var isEmpty = true
-        try forEach { _, _ in
+        try forEachEntry { _, _ in
             isEmpty = false
             return false
         }

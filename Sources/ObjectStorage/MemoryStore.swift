@@ -91,7 +91,7 @@ public final class MemoryStore: ObjectStore {
 
     public func delete(_ keys: [ObjectKey]) async throws {
         for key in keys { try key.requireValid() }
-        state.withLock { state in keys.forEach { state.remove($0) } }
+        state.withLock { state in for key in keys { state.remove(key) } }
     }
 
     private static func info(_ key: ObjectKey, _ object: Object) -> ObjectInfo {

@@ -1,6 +1,7 @@
 public import StoreCore
 
-/// An object's name in a store, relative to the store's prefix: segments of `[a-z0-9-]` joined by `/`.
+/// An object's name in a store, relative to the store's prefix: segments of `[a-z0-9-]` joined by `/`. Stores take a
+/// little more, and throw `invalid` for the rest (`isValid`).
 public struct ObjectKey: Hashable, Comparable, Sendable, CustomStringConvertible, ExpressibleByStringLiteral {
     public let text: String
     public init(_ text: String) { self.text = text }
@@ -46,7 +47,8 @@ public protocol ObjectStore: Sendable {
     /// For error texts: `s3://bucket/prefix` or `file:///dir`.
     var location: String { get }
 
-    /// The object's bytes, or those of `range`, which is cut to the object's end; a range wholly beyond it is `invalid`.
+    /// The object's bytes, or those of `range`, which is not empty and is cut to the object's end; a range wholly
+    /// beyond it is `invalid`.
     func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8]
     /// nil where there is no such object.
     func head(_ key: ObjectKey) async throws -> ObjectInfo?

@@ -3,8 +3,8 @@ import StoreCore
 /// Asks a store whether it keeps the promises that zerofs cannot do without: a store that ignores a creation's
 /// condition lets two writers destroy each other's volume without either noticing.
 public enum StoreProbe {
-    /// Creates, reads, lists and deletes a small object below `probe/`. Throws `unsupported` with the reason for a store
-    /// that zerofs must not use, and otherwise what the store itself throws (`denied`, `unavailable`, `full`).
+    /// Creates, reads, lists and deletes a small object below `probe/`. Throws `unsupported` with the reason for a
+    /// store that zerofs must not use, and otherwise what the store itself throws (`denied`, `unavailable`, `full`).
     public static func check(_ store: any ObjectStore) async throws {
         let key = ObjectKey("probe/\(UInt128.random(in: .min ... .max).hex)")
         do {

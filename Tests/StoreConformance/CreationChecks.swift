@@ -89,7 +89,8 @@ extension ObjectStoreConformance {
             }
         },
     ]
-    /// Apart, because retries over a store that fails ambiguously cannot promise it: they take equal bytes for their own.
+
+    /// Apart, because retries over a store that fails ambiguously cannot promise it: they take equal bytes for theirs.
     public static let equalBytes = ConformanceCheck("equal bytes do not create an object twice") { store in
         try requireEqual(try await store.create("key", [1, 2, 3]), .created, "first creation")
         try requireEqual(try await store.create("key", [1, 2, 3]), .exists, "second creation")
