@@ -40,6 +40,8 @@ let package = Package(
         target("Journal", ["StoreCore", "Codec"]),
         target("NBD", ["StoreCore"]),
         target("ObjectStorage", ["StoreCore"], tests: ["StoreConformance"]),
+        target(
+            "S3", ["StoreCore", "ObjectStorage", "Codec", "CCurl", "XMLCoder"], tests: ["StoreConformance"]),
         [
             .target(
                 name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",

@@ -24,11 +24,15 @@ extension S3Credentials: CustomStringConvertible, CustomDebugStringConvertible, 
     // So that `dump` and test failures do not print the fields either.
     public var customMirror: Mirror { Mirror(self, children: [:]) }
 
-    /// A server's words with any secret in them blacked out.
-    func redacting(_ text: String) -> String {
-        [secretAccessKey, sessionToken ?? ""].reduce(text) { text, secret in
-            secret.utf8.count < 4 ? text : text.replacing(secret, with: "***")
+    /// A refusal with any secret in its words blacked out, should a server quote what it was sent.
+    func redacting(_ response: HTTPResponse) -> HTTPResponse {
+        var response = response
+        let text = String(decoding: response.body, as: UTF8.self)
+        let clean = [secretAccessKey, sessionToken ?? ""].reduce(text) { text, secret in
+            secret.utf8.count < 8 ? text : text.replacing(secret, with: "***")
         }
+        if clean != text { response.body = Array(clean.utf8) }
+        return response
     }
 }
 

@@ -14,7 +14,7 @@ extension S3Store {
         }
         let hash = sha256 ?? .sha256(bytes)
         let call = S3Call(
-            action: "create \(key)", method: .put, object: try objectName(key.text), headers: createHeaders(hash),
+            action: "create \(key)", method: .put, object: try objectName(key), headers: createHeaders(hash),
             body: bytes, bodyHash: hash, isRepeatable: false)
         for conflicts in 1... {
             let response = try await send(call)

@@ -12,7 +12,7 @@ extension S3Store {
 
     private func getWhole(_ key: ObjectKey) async throws -> [UInt8] {
         let call = S3Call(
-            action: "read \(key)", method: .get, object: try objectName(key.text),
+            action: "read \(key)", method: .get, object: try objectName(key),
             answerBytesMax: configuration.objectBytesMax, isAbandonable: true)
         let response = try await send(call)
         guard response.status == 200 else { throw readFailure(response, call.action, key) }
@@ -26,7 +26,7 @@ extension S3Store {
             throw StorageError(.invalid, "the range \(range) of \(key) is too large")
         }
         let call = S3Call(
-            action: "read \(key)", method: .get, object: try objectName(key.text),
+            action: "read \(key)", method: .get, object: try objectName(key),
             headers: [HTTPHeader("Range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)")],
             answerBytesMax: count, isAbandonable: true)
         let response = try await send(call)
@@ -44,7 +44,7 @@ extension S3Store {
 
     public func head(_ key: ObjectKey) async throws -> ObjectInfo? {
         let call = S3Call(
-            action: "look up \(key)", method: .head, object: try objectName(key.text), isAbandonable: true)
+            action: "look up \(key)", method: .head, object: try objectName(key), isAbandonable: true)
         let response = try await send(call)
         if response.status == 404 { return nil }
         guard response.status == 200 else { throw failure(response, call.action) }

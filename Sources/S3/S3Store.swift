@@ -28,12 +28,12 @@ public final class S3Store: ObjectStore {
 
     public var location: String { configuration.location.description }
 
-    /// The key in the bucket.
-    func objectName(_ key: String) throws(StorageError) -> String {
-        let prefix = configuration.location.prefix
-        let name = prefix.isEmpty ? key : "\(prefix)/\(key)"
-        guard !key.isEmpty, name.utf8.count <= 1024 else {
-            throw StorageError(.invalid, "'\(key.prefix(80))' is no object key: it must have 1 to 1024 bytes with the prefix")
+    /// The key in the bucket. Throws `invalid` for what is no key, before anything is sent.
+    func objectName(_ key: ObjectKey) throws(StorageError) -> String {
+        try key.requireValid()
+        let name = configuration.location.keyPrefix + key.text
+        guard name.utf8.count <= ObjectKey.bytesMax else {
+            throw StorageError(.invalid, "object key '\(key)' is too long with the store's prefix")
         }
         return name
     }
@@ -46,7 +46,8 @@ public final class S3Store: ObjectStore {
             let credentials = try await configuration.credentials.credentials()
             let signedAt = localTime
             let response = try await transfer(call, try call.request(to: self, credentials, at: signedAt))
-            guard [400, 401, 403].contains(response.status) else { return response }
+            if response.isSuccess { return response }
+            guard [400, 401, 403].contains(response.status) else { return credentials.redacting(response) }
             let refusal = S3Refusal(response)
             if mayCorrectClock, refusal.concernsClock(localTime: signedAt), let serverTime = refusal.serverTime {
                 mayCorrectClock = false
@@ -56,7 +57,7 @@ public final class S3Store: ObjectStore {
             {
                 mayRenewCredentials = false
             } else {
-                return response
+                return credentials.redacting(response)
             }
         }
     }
@@ -69,7 +70,7 @@ public final class S3Store: ObjectStore {
         do {
             return try await engine.perform(request, isAbandonable: call.isAbandonable)
         } catch let failure as TransferFailure {
-            throw failure.storageError(call.action, configuration.location, server: endpoint.host)
+            throw failure.storageError(call.action, configuration.location, server: endpoint.authority)
         }
     }
 

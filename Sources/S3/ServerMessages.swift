@@ -71,8 +71,8 @@ enum ServerXML {
     static func decode<Message: Decodable>(
         _ type: Message.Type, root: String, from body: [UInt8]
     ) throws(StorageError) -> Message {
-        guard let opening = rootName(body) else {
-            throw StorageError(.unavailable, "the server's answer is no XML, or has a document type")
+        guard String(validating: body, as: UTF8.self) != nil, let opening = XMLGuard.rootName(body) else {
+            throw StorageError(.unavailable, "the server's answer is no XML that S3 would send")
         }
         guard opening == root else {
             throw StorageError(.unavailable, "the server answered with <\(opening)> where <\(root)> was expected")
@@ -83,21 +83,6 @@ enum ServerXML {
             // The decoder's error quotes the document; its kind is enough.
             throw StorageError(.unavailable, "the server's <\(root)> cannot be read")
         }
-    }
-
-    /// The name of the outermost element. nil where there is none, and for any document type declaration: S3 sends none,
-    /// and entities are what hostile XML is made of.
-    static func rootName(_ body: [UInt8]) -> String? {
-        guard let text = String(validating: body, as: UTF8.self) else { return nil }
-        var rest = text[...].drop { $0.isWhitespace || $0 == "\u{feff}" }
-        while rest.hasPrefix("<?") || rest.hasPrefix("<!--") {
-            let end = rest.hasPrefix("<?") ? "?>" : "-->"
-            guard let close = rest.firstRange(of: end) else { return nil }
-            rest = rest[close.upperBound...].drop { $0.isWhitespace }
-        }
-        guard rest.first == "<", !text.contains("<!DOCTYPE"), !text.contains("<!ENTITY") else { return nil }
-        let name = rest.dropFirst().prefix { $0.isLetter || $0.isNumber }
-        return name.isEmpty ? nil : String(name.prefix(64))
     }
 
     static func escape(_ text: String) -> String {

@@ -1,0 +1,52 @@
+/// A look at XML before a parser sees it: S3's messages are flat and plain, and what is not is not for the parser, which
+/// would recurse as deep as the input says.
+enum XMLGuard {
+    static let depthMax = 16
+
+    /// The name of the outermost element; nil for what is no element, nests deeper than `depthMax`, or declares anything:
+    /// document types, entities, comments and CDATA sections all begin with `<!`, and S3 sends none.
+    static func rootName(_ bytes: [UInt8]) -> String? {
+        var root: String?
+        var depth = 0
+        var rest = bytes[...]
+        while let tag = nextTag(&rest) {
+            guard let first = tag.first, first != UInt8(ascii: "!") else { return nil }
+            if first == UInt8(ascii: "?") { continue }
+            if first == UInt8(ascii: "/") {
+                depth -= 1
+                continue
+            }
+            if root == nil { root = name(tag) }
+            guard tag.last != UInt8(ascii: "/") else { continue }
+            depth += 1
+            guard depth <= depthMax else { return nil }
+        }
+        return root
+    }
+
+    /// What stands between the next `<` and its `>`, which in quotes is none.
+    private static func nextTag(_ rest: inout ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
+        guard let open = rest.firstIndex(of: UInt8(ascii: "<")) else { return nil }
+        let start = open + 1
+        var quote: UInt8?
+        for position in start..<rest.endIndex {
+            let byte = rest[position]
+            if let open = quote {
+                if byte == open { quote = nil }
+            } else if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") {
+                quote = byte
+            } else if byte == UInt8(ascii: ">") {
+                defer { rest = rest[(position + 1)...] }
+                return rest[start..<position]
+            }
+        }
+        // It does not end: nothing after it counts, and the parser will say so.
+        rest = rest[rest.endIndex...]
+        return nil
+    }
+
+    private static func name(_ tag: ArraySlice<UInt8>) -> String? {
+        let name = tag.prefix { (0x41...0x5a).contains($0) || (0x61...0x7a).contains($0) }
+        return name.isEmpty || name.count > 64 ? nil : String(decoding: name, as: UTF8.self)
+    }
+}
