@@ -42,6 +42,8 @@ let package = Package(
         target("ObjectStorage", ["StoreCore"], tests: ["StoreConformance"]),
         target(
             "S3", ["StoreCore", "ObjectStorage", "Codec", "CCurl", "XMLCoder"], tests: ["StoreConformance"]),
+        target("SegmentLog", ["StoreCore", "Codec", "ObjectStorage"], tests: ["Uploader"]),
+        target("Uploader", ["StoreCore", "ObjectStorage"]),
         [
             .target(
                 name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",

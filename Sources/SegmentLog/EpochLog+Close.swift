@@ -45,12 +45,21 @@ extension EpochLog {
     /// A segment is believed by its plain header here: who replays the log opens it whole.
     private func isSegment(at sequence: SegmentSequence) async throws -> Bool {
         let name = key(sequence)
-        let beginning = try await store.get(name, range: 0..<UInt64(Fence.objectBytesMax) + 1)
+        let beginning = try await beginning(of: name)
         guard beginning.count > Fence.objectBytesMax else {
             _ = try Fence(opening: beginning, volume: volume, epoch: epoch, position: sequence, keys: keys)
             return false
         }
         _ = try ObjectHeader(decoding: beginning[...], expecting: .segment, object: name.text)
         return true
+    }
+
+    /// All of a fence, or the first bytes of a segment.
+    private func beginning(of key: ObjectKey) async throws -> [UInt8] {
+        do {
+            return try await store.get(key, range: 0..<UInt64(Fence.objectBytesMax) + 1)
+        } catch let error as StorageError where error.code == .invalid {
+            throw StorageError(.corrupt, "object \(key) is damaged: it is empty", cause: error)
+        }
     }
 }

@@ -43,8 +43,7 @@ struct SegmentAssembly: ~Copyable {
         if let problem = index.problem(isPacked: isPacked, indexPosition: position) {
             throw StorageError(.invalid, "a segment that no reader would accept: \(problem)")
         }
-        // One byte of the plaintext is its encoding.
-        let bytesMin = SegmentFormat.objectBytesMin - position - ObjectCipher.tagBytes - SegmentTrailer.sealedBytes - 1
+        let bytesMin = SegmentFormat.objectBytesMin - position - ObjectCipher.tagBytes - SegmentTrailer.sealedBytes
         try cipher.seal(
             try index.encoded(isPacked: isPacked, bytesMin: bytesMin), at: UInt64(position), appendingTo: &bytes)
         var hasher = SHA256Hasher()

@@ -1,8 +1,13 @@
 import Codec
 import StoreCore
 
-/// The index on storage. Plaintext of its frame: one byte encoding (0 as it is, 1 zstd), with zstd four bytes length before
-/// compression (little-endian), then
+/// The index on storage. Plaintext of its frame:
+///
+///     padding           varint   count, then as many zero bytes: no segment is as small as a fence
+///     encoding          byte     0 as it is, 1 zstd
+///     length            4, LE    with zstd only: before compression
+///
+/// then, compressed or not,
 ///
 ///     kind              byte     1 log, 2 packed
 ///     records           varint   count, then for each: byte blocks, varint bytes of the frame
@@ -16,14 +21,12 @@ import StoreCore
 ///                                  0 zero: varint blocks
 ///                                  1 the whole of the record after the one named last
 ///                                  2 part of a record: varint blocks, varint record's number, byte block offset
-///     padding           varint   count, then as many zero bytes
 extension SegmentIndex {
     private enum Kind: UInt8 { case log = 1, packed = 2 }
     private enum Content: UInt64 { case zero = 0, wholeRecord = 1, partOfRecord = 2 }
     private enum Encoding: UInt8 { case raw = 0, zstd = 1 }
 
-    /// - Parameter bytesMin: the plaintext is padded to this length at least. Padding is never compressed away: what needs it
-    ///   is shorter than what is compressed.
+    /// - Parameter bytesMin: the plaintext has this length at least.
     func encoded(isPacked: Bool, bytesMin: Int) throws(StorageError) -> [UInt8] {
         var writer = ByteWriter(reserving: 128 + records.count * 4 + entries.count * 6)
         writer.byte(isPacked ? Kind.packed.rawValue : Kind.log.rawValue)
@@ -33,10 +36,7 @@ extension SegmentIndex {
             writer.varint(UInt64(record.byteCount))
         }
         if !isPacked { encodeLog(into: &writer) }
-        let padding = max(0, bytesMin - writer.count - 1)
-        writer.varint(UInt64(padding))
-        writer.raw(repeatElement(0, count: padding))
-        return try Self.packed(writer.finish())
+        return try Self.packed(writer.finish(), bytesMin: bytesMin)
     }
 
     private func encodeLog(into writer: inout ByteWriter) {
@@ -87,9 +87,14 @@ extension SegmentIndex {
         return low
     }
 
-    private static func packed(_ body: [UInt8]) throws(StorageError) -> [UInt8] {
-        var writer = ByteWriter(reserving: body.count + 5)
-        if body.count >= SegmentFormat.indexBytesCompressedFrom, let compressed = try Compression.compress(body) {
+    private static func packed(_ body: [UInt8], bytesMin: Int) throws(StorageError) -> [UInt8] {
+        let isLarge = body.count >= SegmentFormat.indexBytesCompressedFrom
+        let compressed = isLarge ? try Compression.compress(body) : nil
+        let padding = max(0, bytesMin - 2 - (compressed ?? body).count)
+        var writer = ByteWriter(reserving: padding + (compressed ?? body).count + 8)
+        writer.varint(UInt64(padding))
+        writer.raw(repeatElement(0, count: padding))
+        if let compressed {
             writer.byte(Encoding.zstd.rawValue)
             writer.littleEndian(UInt32(body.count))
             writer.raw(compressed)
@@ -111,13 +116,13 @@ extension SegmentIndex {
         }
         let records = try Self.records(from: &reader)
         self = isPacked ? .packed(records) : try Self.log(from: &reader, records: records)
-        let padding = try reader.count(bytesEach: 1)
-        guard try reader.raw(padding).allSatisfy({ $0 == 0 }) else { throw reader.corrupt("padding is not zero") }
         try reader.finish()
     }
 
     private static func unpacked(_ plaintext: [UInt8], object: String) throws(StorageError) -> ArraySlice<UInt8> {
         var reader = ByteReader(plaintext, object: "\(object) (index)")
+        let padding = try reader.count(bytesEach: 1)
+        guard try reader.raw(padding).allSatisfy({ $0 == 0 }) else { throw reader.corrupt("padding is not zero") }
         let encoding = try reader.byte()
         switch Encoding(rawValue: encoding) {
         case .raw: return try reader.raw(reader.remaining)

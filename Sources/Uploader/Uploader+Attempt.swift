@@ -53,8 +53,10 @@ extension Uploader {
 
     /// Something lies in the object's place. Its own bytes: an earlier attempt of unknown outcome had succeeded.
     private func examine(_ object: Object) async throws -> Outcome {
-        let found = try await store.get(object.key, range: 0..<UInt64(object.bytes.count) + 1)
-        guard found != object.bytes else { return .durable }
+        guard let found = try await store.head(object.key) else {
+            return .failed(StorageError(.unavailable, "object \(object.key) was there and is gone"))
+        }
+        if found.byteCount == UInt64(object.bytes.count), try await store.get(object.key) == object.bytes { return .durable }
         return .foreign(
             StorageError(
                 .fenced,
