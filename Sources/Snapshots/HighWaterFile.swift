@@ -1,0 +1,74 @@
+public import StoreCore
+import Synchronization
+
+/// The high-water marks in a file of the data directory.
+///
+/// `observe` works in memory; `save` replaces the file whole, so that a crash leaves the old one or the new one. Marks that were not saved are only a weaker guard, never an error. Thread-safe.
+public final class HighWaterFile: Sendable {
+    private struct State {
+        var marks: HighWaterMarks
+        var isDirty = false
+        var isSaving = false
+    }
+    private let path: String
+    private let disk: any LocalDisk
+    /// Guards the marks and who writes the file.
+    private let state: Mutex<State>
+
+    private init(path: String, marks: HighWaterMarks, disk: any LocalDisk) {
+        self.path = path
+        self.disk = disk
+        state = Mutex(State(marks: marks))
+    }
+
+    /// Reads the file; none is no error. Throws `corrupt` for a damaged one: its removal gives up what it knew.
+    public static func open(path: String, disk: any LocalDisk) async throws -> HighWaterFile {
+        let bytes: [UInt8]
+        do {
+            bytes = try await disk.read(path)
+        } catch where error.storageCode == .notFound {
+            return HighWaterFile(path: path, marks: HighWaterMarks(), disk: disk)
+        }
+        let marks = try HighWaterMarks(parsing: String(decoding: bytes, as: UTF8.self), file: path)
+        return HighWaterFile(path: path, marks: marks, disk: disk)
+    }
+
+    public var marks: HighWaterMarks { state.withLock { $0.marks } }
+
+    /// Notes a number that the store shows. Throws `corrupt` when it showed a higher one before.
+    public func observe(_ kind: HighWaterMarks.Kind, _ number: UInt64) throws(StorageError) {
+        let outcome: Result<Void, StorageError> = state.withLock { state in
+            do throws(StorageError) {
+                if try state.marks.observe(kind, number) { state.isDirty = true }
+                return .success(())
+            } catch {
+                return .failure(error)
+            }
+        }
+        try outcome.get()
+    }
+    public func forget(_ volume: VolumeID) {
+        state.withLock { state in
+            state.marks.forget(volume)
+            state.isDirty = true
+        }
+    }
+
+    /// Makes what was observed durable, if there is news: at open, after a claim, at the end, and now and then. While
+    /// another save runs it does nothing; the next one takes what came in between.
+    public func save() async throws {
+        let text: String? = state.withLock { state in
+            guard state.isDirty, !state.isSaving else { return nil }
+            (state.isDirty, state.isSaving) = (false, true)
+            return state.marks.text
+        }
+        guard let text else { return }
+        do {
+            try await disk.put(path, Array(text.utf8))
+            state.withLock { $0.isSaving = false }
+        } catch {
+            state.withLock { ($0.isSaving, $0.isDirty) = (false, true) }
+            throw error
+        }
+    }
+}
