@@ -8,7 +8,8 @@ enum CivilTime {
     /// `20130524T000000Z`: `x-amz-date`.
     static func compact(_ time: Timestamp) -> String {
         let seconds = floorDivide(time.nanoseconds, 1_000_000_000)
-        let days = floorDivide(seconds, 86_400), ofDay = seconds - days * 86_400
+        let days = floorDivide(seconds, 86_400)
+        let ofDay = seconds - days * 86_400
         let (year, month, day) = date(daysSince1970: days)
         return padded(year, 4) + padded(month, 2) + padded(day, 2)
             + "T" + padded(ofDay / 3600, 2) + padded(ofDay / 60 % 60, 2) + padded(ofDay % 60, 2) + "Z"
@@ -57,7 +58,8 @@ enum CivilTime {
 
     private static func date(daysSince1970 days: Int64) -> (year: Int64, month: Int64, day: Int64) {
         let shifted = days + 719_468
-        let era = floorDivide(shifted, 146_097), dayOfEra = shifted - era * 146_097
+        let era = floorDivide(shifted, 146_097)
+        let dayOfEra = shifted - era * 146_097
         let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
         let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
         let shiftedMonth = (5 * dayOfYear + 2) / 153
@@ -68,7 +70,8 @@ enum CivilTime {
 
     private static func days(year: Int64, month: Int64, day: Int64) -> Int64 {
         let shiftedYear = month <= 2 ? year - 1 : year
-        let era = floorDivide(shiftedYear, 400), yearOfEra = shiftedYear - era * 400
+        let era = floorDivide(shiftedYear, 400)
+        let yearOfEra = shiftedYear - era * 400
         let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
         return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
     }

@@ -1,7 +1,7 @@
 public import StoreCore
 
-/// Credentials from where AWS's own tools look: `AWS_ACCESS_KEY_ID` and its companions, the profile in the shared files,
-/// the role of an EC2 instance. The first place that has any wins.
+/// Credentials from where AWS's own tools look: `AWS_ACCESS_KEY_ID` and its companions, the profile in the shared
+/// files, the role of an EC2 instance. The first place that has any wins.
 ///
 /// They are kept, and fetched anew before they expire or when the server calls them expired. Waiting requests share one
 /// look.
@@ -32,7 +32,7 @@ public actor CredentialsChain: S3CredentialsProvider {
         guard now.adding(Self.renewalLead) >= expires, now >= notBefore || now >= expires else { return kept }
         do {
             return try await renewed()
-        } catch where time.now() < expires {
+        } catch  where time.now() < expires {
             notBefore = time.now().adding(Self.renewalPause)
             return kept
         }
@@ -82,12 +82,14 @@ struct CredentialsSearch {
         guard let profile = try environment.profile() else { return nil }
         let name = environment.profileName
         guard let keyID = profile["aws_access_key_id"] else {
-            let elsewhere = ["role_arn", "sso_session", "sso_start_url", "credential_process", "web_identity_token_file"]
+            let elsewhere = [
+                "role_arn", "sso_session", "sso_start_url", "credential_process", "web_identity_token_file",
+            ]
             guard let setting = elsewhere.first(where: { profile[$0] != nil }) else { return nil }
             throw StorageError(
                 .denied,
-                "AWS profile '\(name)' gets its credentials by \(setting), which zerofs cannot: export them, for example "
-                    + "with `eval $(aws configure export-credentials --profile \(name) --format env)`")
+                "AWS profile '\(name)' gets its credentials by \(setting), which zerofs cannot: export them, "
+                    + "for example with `eval $(aws configure export-credentials --profile \(name) --format env)`")
         }
         guard let secret = profile["aws_secret_access_key"] else {
             throw StorageError(.denied, "AWS profile '\(name)' has an aws_access_key_id but no aws_secret_access_key")
@@ -105,7 +107,8 @@ extension S3Configuration {
         credentials: (any S3CredentialsProvider)? = nil, environment: AWSEnvironment = .process
     ) throws(StorageError) -> S3Configuration {
         // What is given comes first, so that a broken profile nobody needs is no obstacle.
-        var resolvedEndpoint = endpoint, resolvedRegion = region
+        var resolvedEndpoint = endpoint
+        var resolvedRegion = region
         if resolvedEndpoint == nil { resolvedEndpoint = try environment.endpoint() }
         if resolvedRegion == nil { resolvedRegion = try environment.region() }
         var configuration = S3Configuration(

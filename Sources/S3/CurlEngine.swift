@@ -87,8 +87,8 @@ extension MultiHandle {
     }
 }
 
-/// Starts a detached thread that takes no signals: they are for the main thread, and a SIGPIPE raised by TLS on a closed
-/// connection must come back as an error of the write.
+/// Starts a detached thread that takes no signals: they are for the main thread, and a SIGPIPE raised by TLS on a
+/// closed connection must come back as an error of the write.
 private func startThread(named name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
     final class Start {
         let name: String
@@ -100,16 +100,18 @@ private func startThread(named name: String, _ body: @escaping @Sendable () -> V
     }
     let start = Unmanaged.passRetained(Start(name, body))
     var thread = pthread_t()
-    let code = pthread_create(&thread, nil, { argument in
-        guard let argument else { return nil }
-        let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-        var all = sigset_t()
-        sigfillset(&all)
-        pthread_sigmask(SIG_BLOCK, &all, nil)
-        nameThisThread(start.name)
-        start.body()
-        return nil
-    }, start.toOpaque())
+    let code = pthread_create(
+        &thread, nil,
+        { argument in
+            guard let argument else { return nil }
+            let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+            var all = sigset_t()
+            sigfillset(&all)
+            pthread_sigmask(SIG_BLOCK, &all, nil)
+            nameThisThread(start.name)
+            start.body()
+            return nil
+        }, start.toOpaque())
     guard code == 0 else {
         start.release()
         return false

@@ -53,16 +53,23 @@ struct InstanceMetadata {
 
     static func decode(_ text: String) throws(StorageError) -> S3Credentials {
         struct Answer: Decodable {
-            var AccessKeyId: String
-            var SecretAccessKey: String
-            var Token: String?
-            var Expiration: String?
+            var keyID: String
+            var secret: String
+            var token: String?
+            var expiration: String?
+
+            enum CodingKeys: String, CodingKey {
+                case keyID = "AccessKeyId"
+                case secret = "SecretAccessKey"
+                case token = "Token"
+                case expiration = "Expiration"
+            }
         }
         do {
             let answer = try JSONDecoder().decode(Answer.self, from: Data(text.utf8))
             return S3Credentials(
-                accessKeyID: answer.AccessKeyId, secretAccessKey: answer.SecretAccessKey, sessionToken: answer.Token,
-                expires: answer.Expiration.flatMap(CivilTime.parseISO8601))
+                accessKeyID: answer.keyID, secretAccessKey: answer.secret, sessionToken: answer.token,
+                expires: answer.expiration.flatMap(CivilTime.parseISO8601))
         } catch {
             // The decoder's error may quote what it read.
             throw StorageError(.denied, "the instance's metadata service answers without usable credentials")

@@ -21,9 +21,12 @@ struct S3Call {
     /// SHA-256 of no bytes.
     private static let emptyHash = Digest.sha256([UInt8]())
 
-    func request(to store: S3Store, _ credentials: S3Credentials, at time: Timestamp) throws(StorageError) -> HTTPRequest {
+    func request(to store: S3Store, _ credentials: S3Credentials, at time: Timestamp) throws(StorageError)
+        -> HTTPRequest
+    {
         guard credentials.isSendable else {
-            throw StorageError(.denied, "the S3 credentials hold characters that no header can carry: check how they were entered")
+            throw StorageError(
+                .denied, "the S3 credentials hold characters that no header can carry: check how they were entered")
         }
         let endpoint = store.endpoint
         let path = endpoint.path(key: object)

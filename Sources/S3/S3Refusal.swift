@@ -29,7 +29,8 @@ struct S3Refusal {
 
     /// A server's words fit for a log line.
     private static func printable(_ text: String) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7f }.prefix(300)))
+        String(
+            String.UnicodeScalarView(text.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7f }.prefix(300)))
     }
 
     /// The request was signed for a time that the server does not accept. A HEAD's answer has no code, so there the

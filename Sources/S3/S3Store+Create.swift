@@ -45,15 +45,17 @@ extension S3Store {
         }
         if refusal.code == "NotImplemented" || refusal.status == 501 {
             return StorageError(
-                .unsupported, "cannot \(call.action) in \(location): the server lacks conditional creation (If-None-Match)")
+                .unsupported,
+                "cannot \(call.action) in \(location): the server lacks conditional creation (If-None-Match)")
         }
         return refusal.error(call.action, location: configuration.location)
     }
 
-    /// Makes the bucket; one that is there and ours is no error. Buckets are the operator's business: this is for tests.
+    /// Makes the bucket; one that is there and ours is no error. For tests: buckets are the operator's business.
     func createBucket() async throws {
         let region = configuration.region
-        let body = configuration.endpoint != nil || region == S3Configuration.regionDefault
+        let body =
+            configuration.endpoint != nil || region == S3Configuration.regionDefault
             ? ""
             : "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>"
                 + "\(region)</LocationConstraint></CreateBucketConfiguration>"

@@ -33,11 +33,11 @@ extension S3Store {
         if let first = refusals.first { throw refused(first, count: refusals.count) }
     }
 
-    /// Older servers insist on it; the signed SHA-256 protects the body by itself. nil where OpenSSL is set up without MD5.
+    /// Older servers insist on it; the signed SHA-256 protects the body by itself. nil where OpenSSL lacks MD5.
     private func contentMD5(_ body: [UInt8]) throws(StorageError) -> HTTPHeader? {
         do {
             return HTTPHeader("Content-MD5", try MD5.base64(body))
-        } catch where error.code == .unsupported {
+        } catch  where error.code == .unsupported {
             return nil
         }
     }

@@ -41,7 +41,8 @@ public final class S3Store: ObjectStore {
     /// Signs and sends, and returns the answer whatever its status.
     /// - Throws: what stands in the way of any answer, as a `StorageError`; `CancellationError`.
     func send(_ call: S3Call) async throws -> HTTPResponse {
-        var mayCorrectClock = true, mayRenewCredentials = true
+        var mayCorrectClock = true
+        var mayRenewCredentials = true
         while true {
             let credentials = try await configuration.credentials.credentials()
             let signedAt = localTime

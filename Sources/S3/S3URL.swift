@@ -36,7 +36,8 @@ public struct S3URL: Hashable, Sendable, CustomStringConvertible {
             throw StorageError(.invalid, "the S3 location names no bucket: write s3://bucket/prefix")
         }
         // AWS allows 3 to 63 of lower case, digits, dots and dashes; other servers are freer.
-        let isSound = bucket.utf8.count <= 255 && bucket != "." && bucket != ".."
+        let isSound =
+            bucket.utf8.count <= 255 && bucket != "." && bucket != ".."
             && bucket.utf8.allSatisfy { byte in
                 switch byte {
                 case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
@@ -56,7 +57,9 @@ public struct S3URL: Hashable, Sendable, CustomStringConvertible {
         guard isSound, isPrintable, prefix.utf8.count <= 512 else {
             throw StorageError(
                 .invalid,
-                "the prefix of an S3 location must be at most 512 bytes, without empty, '.' or '..' parts and control characters")
+                "the prefix of an S3 location must be at most 512 bytes, without empty, '.' or '..' parts"
+                    + " and control characters"
+            )
         }
     }
 }

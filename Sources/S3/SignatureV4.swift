@@ -28,7 +28,8 @@ struct SignatureV4 {
         if let token = credentials.sessionToken {
             request.headers.append(HTTPHeader("x-amz-security-token", token))
         }
-        let authorization = "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope),"
+        let authorization =
+            "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope),"
             + "SignedHeaders=\(Self.signedNames(request)),Signature=\(signature(request))"
         return request.headers + [HTTPHeader("Authorization", authorization)]
     }

@@ -1,10 +1,10 @@
-/// A look at XML before a parser sees it: S3's messages are flat and plain, and what is not is not for the parser, which
-/// would recurse as deep as the input says.
+/// A look at XML before a parser sees it: S3's messages are flat and plain, and what is not is not for the parser,
+/// which would recurse as deep as the input says.
 enum XMLGuard {
     static let depthMax = 16
 
-    /// The name of the outermost element; nil for what is no element, nests deeper than `depthMax`, or declares anything:
-    /// document types, entities, comments and CDATA sections all begin with `<!`, and S3 sends none.
+    /// The name of the outermost element; nil for what is no element, nests deeper than `depthMax`, or declares
+    /// anything: document types, entities, comments and CDATA sections all begin with `<!`, and S3 sends none.
     static func rootName(_ bytes: [UInt8]) -> String? {
         var root: String?
         var depth = 0

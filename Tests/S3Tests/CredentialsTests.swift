@@ -12,7 +12,8 @@ import Testing
         _ body: (AWSEnvironment) async throws -> Void
     ) async throws {
         let home = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
-        try FileManager.default.createDirectory(at: home.appendingPathComponent(".aws"), withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            at: home.appendingPathComponent(".aws"), withIntermediateDirectories: true)
         defer { _ = try? FileManager.default.removeItem(at: home) }
         try Data(credentials.utf8).write(to: home.appendingPathComponent(".aws/credentials"))
         try Data(config.utf8).write(to: home.appendingPathComponent(".aws/config"))
@@ -131,7 +132,8 @@ import Testing
     }
 
     @Test func beforeTheyExpire() async throws {
-        let time = SetTime(), looks = Looks()
+        let time = SetTime()
+        let looks = Looks()
         let chain = chain(time, looks)
         #expect(try await chain.credentials().accessKeyID == "1")
         time.advance(.seconds(3000))
@@ -141,7 +143,8 @@ import Testing
     }
 
     @Test func laterWhenTheSourceFailsAndTheOldOnesAreStillValid() async throws {
-        let time = SetTime(), looks = Looks()
+        let time = SetTime()
+        let looks = Looks()
         let chain = chain(time, looks, failing: 2)
         _ = try await chain.credentials()
         time.advance(.seconds(3400))

@@ -31,7 +31,8 @@ import Testing
                 #expect(try await store.get("x/1") == [1, 2])
                 #expect(try await store.list(prefix: "x/", after: "x/1", limit: 9).objects.map(\.key) == ["x/2"])
                 try await store.delete(["x/1", "x/2"])
-                #expect(try await store.list(prefix: "", after: nil, limit: 9).objects.isEmpty, "\(server.name) \(prefix)")
+                #expect(
+                    try await store.list(prefix: "", after: nil, limit: 9).objects.isEmpty, "\(server.name) \(prefix)")
             }
         }
     }

@@ -35,8 +35,9 @@ import Testing
         let store = try server.makeStore()
         #expect(try await store.create("a", [1]) == .exists)
         #expect(server.requests[0].headers["if-none-match"] == "*")
-        #expect(server.requests[0].headers["x-amz-content-sha256"]
-            == "4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a")
+        #expect(
+            server.requests[0].headers["x-amz-content-sha256"]
+                == "4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a")
     }
 
     @Test func aCollisionIsTriedAgain() async throws {
@@ -81,7 +82,8 @@ import Testing
 
     @Test func secretsNeverReachAnErrorsText() async throws {
         let server = try ScriptedServer { _ in
-            .status("403 Forbidden", "<Error><Code>X</Code><Message>very-secret-secret\nline\u{1b}[31m</Message></Error>")
+            .status(
+                "403 Forbidden", "<Error><Code>X</Code><Message>very-secret-secret\nline\u{1b}[31m</Message></Error>")
         }
         let store = try server.makeStore()
         let error = try await storageError { _ = try await store.get("a") }

@@ -147,11 +147,13 @@ func runOnThread(_ body: @escaping @Sendable () -> Void) throws {
     }
     let start = Unmanaged.passRetained(Start(body))
     var thread = pthread_t()
-    let code = pthread_create(&thread, nil, { argument in
-        guard let argument else { return nil }
-        Unmanaged<Start>.fromOpaque(argument).takeRetainedValue().body()
-        return nil
-    }, start.toOpaque())
+    let code = pthread_create(
+        &thread, nil,
+        { argument in
+            guard let argument else { return nil }
+            Unmanaged<Start>.fromOpaque(argument).takeRetainedValue().body()
+            return nil
+        }, start.toOpaque())
     guard code == 0 else {
         start.release()
         throw ServerDoesNotStart()

@@ -53,7 +53,8 @@ struct LoopbackListener {
     init() throws {
         let descriptor = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         self.descriptor = descriptor
-        guard descriptor >= 0, withLoopbackAddress(port: 0, { bind(descriptor, $0, $1) }) == 0, listen(descriptor, 64) == 0
+        guard descriptor >= 0, withLoopbackAddress(port: 0, { bind(descriptor, $0, $1) }) == 0,
+            listen(descriptor, 64) == 0
         else { throw ServerDoesNotStart() }
         var address = sockaddr_in()
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)

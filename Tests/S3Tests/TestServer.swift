@@ -23,7 +23,9 @@ struct TestServer: Sendable, CustomTestStringConvertible {
         return store
     }
 
-    func makeStoreWithoutBucket(prefix: String = "p", _ change: (inout S3Configuration) -> Void = { _ in }) throws -> S3Store {
+    func makeStoreWithoutBucket(prefix: String = "p", _ change: (inout S3Configuration) -> Void = { _ in }) throws
+        -> S3Store
+    {
         let bucket = "t-\(UInt64.random(in: 0 ... .max).hex)"
         var configuration = S3Configuration(
             location: try S3URL(bucket: bucket, prefix: prefix), endpoint: endpoint,

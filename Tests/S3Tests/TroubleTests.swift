@@ -8,7 +8,8 @@ import Testing
 /// What a network and a server can do to a request.
 @Suite struct AnswersThatAreNotWhole {
     @Test func aConnectionCutMidBodyIsNeverASuccess() async throws {
-        let server = try ScriptedServer { _ in .rawThenClose("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this") }
+        let server = try ScriptedServer { _ in .rawThenClose("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
+        }
         let store = try server.makeStore()
         #expect(try await storageError { _ = try await store.get("a") }.code == .unavailable)
     }
@@ -55,7 +56,8 @@ import Testing
         let server = try ScriptedServer { request in
             let body = String(repeating: "x", count: 1 << 20)
             return request.target.hasSuffix("whole")
-                ? .status("200 OK", body) : .status("206 Partial Content", headers: ["Content-Range: bytes 0-9/10"], body)
+                ? .status("200 OK", body)
+                : .status("206 Partial Content", headers: ["Content-Range: bytes 0-9/10"], body)
         }
         let store = try server.makeStore()
         #expect(try await storageError { _ = try await store.get("whole", range: 0..<10) }.code == .unsupported)

@@ -70,7 +70,8 @@ import Testing
 
     @Test func entitiesAreRefusedUnread() {
         let laughs = (1..<30).map { "<!ENTITY l\($0) \"&l\($0 - 1);&l\($0 - 1);\">" }.joined()
-        let text = "<?xml version=\"1.0\"?><!DOCTYPE ListBucketResult [<!ENTITY l0 \"ha\">\(laughs)]>"
+        let text =
+            "<?xml version=\"1.0\"?><!DOCTYPE ListBucketResult [<!ENTITY l0 \"ha\">\(laughs)]>"
             + "<ListBucketResult><IsTruncated>&l29;</IsTruncated></ListBucketResult>"
         #expect(throws: StorageError.self) { try decode(text) }
         #expect(XMLGuard.rootName(Array(text.utf8)) == nil)
@@ -82,7 +83,7 @@ import Testing
     @Test(arguments: ["<a>", "<a x='/>'>", "<a x=\"</a>\">", "<a/ >"])
     func deepNestingIsAnErrorAndNoCrash(opening: String) {
         let depth = 100_000
-        let text = 
+        let text =
             "<ListBucketResult>" + String(repeating: opening, count: depth) + String(repeating: "</a>", count: depth)
             + "</ListBucketResult>"
         #expect(throws: StorageError.self) { try decode(text) }
