@@ -24,7 +24,9 @@ public struct JournalReplaySummary: Hashable, Sendable {
 
 extension Journal {
     /// Returns a generation's entries in order, up to the first break of the chain, which after a crash is the normal
-    /// end. Reads only; one file (`JournalLimits.fileBytes`) is in memory at a time.
+    /// end. One file (`JournalLimits.fileBytes`) is in memory at a time. What is returned survives the host, for each file
+    /// is synced before it is read: after a SIGKILL its entries may be in the page cache only, and a flush after the
+    /// replay answers for them as well.
     /// Throws `denied` where the ring lacks a key, and what `body` throws.
     @discardableResult
     public static func replay(
@@ -36,6 +38,7 @@ extension Journal {
         var chain: [UInt8]?
         for (index, number) in generation.files.enumerated() {
             let file = try await disk.open("\(generation.path)/\(number.hex)")
+            try await file.sync()
             let bytes = try await file.read(at: 0, count: file.byteCount)
             var reader = try JournalFileReader(bytes, generation: generation, number: number, keys: keys)
             guard let link = try reader.begin(after: chain) else {

@@ -3,14 +3,15 @@ import Synchronization
 
 extension Journal {
     /// Returns when everything up to `sequence` survives the host. One `fdatasync` serves all who wait meanwhile.
+    /// Sequences that this generation never took (replayed from an older one) are not its to keep: replay synced them.
     /// Throws `unavailable` for ever once one sync or store has failed.
     public func sync(upTo sequence: WriteSequence) async throws {
-        precondition(sequence <= state.withLock { $0.appended }, "only what was appended can be synced")
-        let isDurable = try state.withLock { state in
+        let sequence = try state.withLock { state in
             if let failure = state.failure { throw failure }
-            return sequence <= state.durable
+            let own = min(sequence, state.appended)
+            return own <= state.durable ? nil : own
         }
-        guard !isDurable else { return }
+        guard let sequence else { return }
         switch try await turn(sequence) {
         case .covered: return
         case .lead: try await leadSync()

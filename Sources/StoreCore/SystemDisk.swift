@@ -6,6 +6,9 @@ public final class SystemDisk: LocalDisk {
     private let workers: BlockingPool
     private let syncers: BlockingPool
 
+    /// For all journals of a process, so that a hundred volumes do not have hundreds of threads.
+    public static let shared = SystemDisk()
+
     public init(workerThreads: Int = 4, syncThreads: Int = 4) {
         workers = BlockingPool(name: "disk", threads: workerThreads)
         syncers = BlockingPool(name: "disk-sync", threads: syncThreads)
