@@ -1,7 +1,7 @@
 /// What NBD serves: a disk of bytes. A volume and a snapshot are block devices.
 ///
 /// Any offset and length within `size` is served; the device merges ragged edges itself. All methods may be called
-/// from any thread, many at once; overlapping concurrent writes apply in some order, each whole.
+/// from any thread, many at once; overlapping concurrent writes apply in some order, each whole up to 1 MiB.
 /// The `…Now` methods never block and never wait: they answer from memory, or say that they cannot, and then have had
 /// no effect. Bounds are the caller's to check; a device throws `invalid` for what lies outside.
 public protocol BlockDevice: AnyObject, Sendable {

@@ -16,7 +16,8 @@ extension Uploader {
             switch news {
             case .advanced(let frontier, let handlers):
                 for handler in handlers { handler(frontier) }
-                for waiter in state.withLock({ $0.waiters.removeReached(by: frontier) }) { waiter.resume(with: .success(())) }
+                let waiters = state.withLock { $0.waiters.removeReached(by: frontier) }
+                for waiter in waiters { waiter.resume(with: .success(())) }
             case .ended(let error, let handlers):
                 let (waiters, resting) = state.withLock { $0.removeAll() }
                 for task in resting { task.cancel() }

@@ -56,11 +56,12 @@ extension Uploader {
         guard let found = try await store.head(object.key) else {
             return .failed(StorageError(.unavailable, "object \(object.key) was there and is gone"))
         }
-        if found.byteCount == UInt64(object.bytes.count), try await store.get(object.key) == object.bytes { return .durable }
+        let isOfSameSize = found.byteCount == UInt64(object.bytes.count)
+        if isOfSameSize, try await store.get(object.key) == object.bytes { return .durable }
         return .foreign(
             StorageError(
                 .fenced,
-                "another writer owns the volume: object \(object.key) is not what this one wrote; nothing more is acknowledged"))
+                "another writer owns the volume: object \(object.key) is not this one's; nothing more is acknowledged"))
     }
 
     private func rest(_ number: UInt64, _ delay: Duration) {

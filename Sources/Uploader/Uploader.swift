@@ -2,12 +2,13 @@ public import ObjectStorage
 public import StoreCore
 import Synchronization
 
-/// One volume's ordered uploads: objects go up in parallel, and are acknowledged in the order in which they were submitted.
+/// One volume's ordered uploads: objects go up in parallel, and are acknowledged in the order in which they were
+/// submitted.
 ///
-/// Each object is created with If-None-Match, and the same bytes are sent until they are there. Where the name is taken,
-/// what lies there is read: its own bytes mean that an attempt with an unknown outcome had succeeded; anything else is
-/// another writer's, and the uploader is fenced for ever (R4). Any thread may use it. It keeps itself alive while uploads
-/// are under way; who drops it without `stop` leaves them to finish.
+/// Each object is created with If-None-Match, and the same bytes are sent until they are there. Where the name is
+/// taken, what lies there is read: its own bytes mean that an attempt with an unknown outcome had succeeded; anything
+/// else is another writer's, and the uploader is fenced for ever (R4). Any thread may use it. It keeps itself alive
+/// while uploads are under way; who drops it without `stop` leaves them to finish.
 public final class Uploader: Sendable {
     struct Object: Sendable {
         let key: ObjectKey
@@ -56,8 +57,8 @@ public final class Uploader: Sendable {
 
     /// Takes an object for upload. Never waits: the caller bounds the memory.
     ///
-    /// - Returns: its number: 1, 2, 3… in the order of the calls. After a fence or a stop the number is given all the same
-    ///   and the object forgotten; waiting for it throws.
+    /// - Returns: its number: 1, 2, 3… in the order of the calls. After a fence or a stop the number is given all the
+    ///   same and the object forgotten; waiting for it throws.
     @discardableResult
     public func submit(key: ObjectKey, bytes: [UInt8], sha256: Digest) -> UInt64 {
         let now = time.monotonicNanoseconds()
@@ -70,7 +71,8 @@ public final class Uploader: Sendable {
         return number
     }
 
-    /// Called with each new frontier, in order and one call at a time; several steps may be told as one. Must not block.
+    /// Called with each new frontier, in order and one call at a time; several steps may be told as one. Must not
+    /// block.
     /// Who waits already for a number goes on after the handlers were told of it.
     public func onAdvance(_ body: @escaping @Sendable (UInt64) -> Void) {
         state.withLock { $0.handlers.append(body) }

@@ -1,0 +1,65 @@
+import BlockMap
+import Cache
+import Cleaner
+public import Codec
+public import Logging
+public import ObjectStorage
+import Snapshots
+public import StoreCore
+import Uploader
+
+/// Making a store and opening one.
+extension Engine {
+    private static func superblocks(_ store: any ObjectStore) -> NumberedObjects {
+        NumberedObjects(prefix: "superblock", store: store)
+    }
+
+    /// Makes a store: probes what the object store can do, then writes superblock and an empty catalog.
+    ///
+    /// Throws `alreadyExists` where there is one, `unsupported` where conditional creation is not honoured.
+    public static func initialize(store: any ObjectStore, unlock: Unlock, time: any TimeSource) async throws {
+        guard try await superblocks(store).newestNumber() == nil else { throw exists(store) }
+        try await StoreProbe.check(store)
+        let keyDeriver = BlockingPool(name: "zerofs-keys", threads: 1)
+        let (superblock, _) = try await keyDeriver.run { try Superblock.create(unlock: unlock, created: time.now()) }
+        guard try await superblocks(store).create(1, superblock.encode()) == .created else { throw exists(store) }
+    }
+    private static func exists(_ store: any ObjectStore) -> StorageError {
+        StorageError(.alreadyExists, "\(store.location) holds a zerofs store already: choose another place")
+    }
+
+    /// Opens a store. Claims nothing.
+    ///
+    /// Throws `notFound` where there is none, `denied` for the wrong passphrase or key file, `unsupported` for a store
+    /// of a newer format or an object store that ignores conditions.
+    public static func open(
+        store: any ObjectStore, unlock: Unlock, settings: EngineSettings, time: any TimeSource, log: Logger
+    ) async throws -> Engine {
+        guard let newest = try await superblocks(store).newest() else {
+            throw StorageError(.notFound, "there is no zerofs store in \(store.location): make one with `zerofs init`")
+        }
+        let superblock = try Superblock(decoding: newest.bytes)
+        let keyDeriver = BlockingPool(name: "zerofs-keys", threads: 1)
+        let keys = try await keyDeriver.run { try superblock.unlock(unlock) }
+        let context = try await makeContext(store: store, keys: keys, settings: settings, time: time, log: log)
+        return Engine(store: store, keys: keys, settings: settings, context: context, log: log)
+    }
+
+    private static func makeContext(
+        store: any ObjectStore, keys: KeyRing, settings: EngineSettings, time: any TimeSource, log: Logger
+    ) async throws -> VolumeContext {
+        let records = RecordCache(bytes: settings.memoryCacheBytes)
+        let disk =
+            settings.diskCacheBytes > 0
+            ? try await DiskCache(directory: settings.dataDirectory + "/cache", bytesMax: settings.diskCacheBytes) : nil
+        let relocations = RelocationLog(store: store, keys: keys)
+        return VolumeContext(
+            store: store, keys: keys, time: time, slots: UploadSlots(inFlightMax: settings.uploadsInFlightMax),
+            maps: MapReader(store: store, keys: keys, pages: PageCache(bytes: settings.mapCacheBytes)),
+            fetcher: RecordFetcher(
+                store: store, keys: keys, memory: records, disk: disk,
+                relocation: { try await relocations.relocation(of: $0) }),
+            records: records, relocations: relocations, workers: BlockingPool(name: "zerofs-work", threads: 2),
+            disk: SystemDisk(), journalDirectory: settings.dataDirectory + "/journal", host: hostName(), log: log)
+    }
+}

@@ -1,0 +1,70 @@
+import Journal
+import SegmentLog
+import Snapshots
+public import StoreCore
+import Synchronization
+
+extension Engine {
+    /// Deletes a volume or a snapshot; its space comes back with the next gc. Refuses what is attached or held, and
+    /// without `force` a volume that has snapshots. Branches live on: they name what they need themselves.
+    public func delete(_ reference: VolumeReference, force: Bool) async throws -> DeletedReport {
+        let known = try await catalog.newest()
+        let (record, snapshot) = try known.resolve(reference)
+        if let snapshot {
+            try refuseAttached(snapshot, of: record)
+            try await catalog.commit { try $0.removeSnapshot(snapshot.id) }
+            return DeletedReport(names: ["\(reference)"])
+        }
+        try await refuseAttached(record)
+        let snapshots = known.snapshots(of: record.id)
+        for snapshot in snapshots { try refuseAttached(snapshot, of: record) }
+        try await delete(record, force: force)
+        return DeletedReport(names: snapshots.map { "\(record.name)@\($0.name)" } + [record.name])
+    }
+
+    /// The claim shuts out every other writer, the catalog commit is the deletion, and fences and tombstone then keep
+    /// writers out for good. Who is refused by the catalog has only been claimed, and is released again.
+    private func delete(_ record: VolumeRecord, force: Bool) async throws {
+        if let volume = await openVolume(record.id) {
+            forget(record.id)
+            try await volume.close()
+        }
+        let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
+        let journals = try await LeftJournals.find(for: try await manifest(of: record), context: context)
+        let claimed = try await manifests.claim(
+            token: .random(), host: context.host, takeOver: settings.takeOver.contains(record.name),
+            ownTokens: Set(journals.continuing.map(\.token))
+        ).manifest
+        do {
+            try await catalog.commit { try $0.removeVolume(record.id, force: force) }
+        } catch {
+            _ = try await manifests.commit(as: claimed.epoch) { $0.release() }
+            throw error
+        }
+        let ends = try await closeEpochs(of: claimed)
+        _ = try await manifests.commit(as: claimed.epoch) { manifest in
+            for end in ends { try manifest.close(end.epoch, at: end.end) }
+            manifest.isTombstone = true
+        }
+        for journal in journals.continuing + journals.finished { try await Journal.remove(journal, disk: context.disk) }
+    }
+
+    private func closeEpochs(of manifest: Manifest) async throws -> [ClosedEpoch] {
+        var ends: [ClosedEpoch] = []
+        for epoch in manifest.openEpochs {
+            let end = try await EpochLog.close(
+                epoch, after: manifest.firstUncovered(of: epoch), by: manifest.epoch, volume: manifest.volume,
+                store: store, keys: keys, time: context.time)
+            ends.append(ClosedEpoch(epoch: epoch, end: end))
+        }
+        return ends
+    }
+
+    private func refuseAttached(_ snapshot: SnapshotRecord, of record: VolumeRecord) throws {
+        let count = openVolumes.withLock { $0.attachedSnapshots[snapshot.id] ?? 0 }
+        guard count == 0 else {
+            throw StorageError(
+                .busy, "snapshot '\(record.name)@\(snapshot.name)' is attached (\(count) connection\(count == 1 ? "" : "s")): detach it first")
+        }
+    }
+}

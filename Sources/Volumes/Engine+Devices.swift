@@ -1,0 +1,110 @@
+import Snapshots
+public import StoreCore
+import Synchronization
+
+/// What NBD asks for.
+extension Engine: DeviceDirectory {
+    public func exportNames() async throws -> [String] {
+        let catalog = try await catalog.newest()
+        return catalog.volumes.flatMap { volume in
+            [volume.name] + catalog.snapshots(of: volume.id).map { "\(volume.name)@\($0.name)" }
+        }.filter(isServed).sorted()
+    }
+
+    public func describe(_ name: String) async throws -> DeviceDescription {
+        let (volume, snapshot) = try await find(name)
+        if let snapshot {
+            return DeviceDescription(
+                name: name, summary: "zerofs snapshot \(name)", size: snapshot.sizeBytes, isReadOnly: true)
+        }
+        let size = try await currentSize(of: volume)
+        return DeviceDescription(name: name, summary: "zerofs volume \(name)", size: size, isReadOnly: false)
+    }
+
+    public func attach(_ name: String) async throws -> any BlockDevice {
+        let (record, snapshot) = try await find(name)
+        if let snapshot {
+            let version = try await PinnedVersion.load(snapshot.version, from: store, keys: keys)
+            openVolumes.withLock { $0.attachedSnapshots[snapshot.id, default: 0] += 1 }
+            return SnapshotDevice(
+                id: snapshot.id, name: "\(record.name)@\(snapshot.name)", size: version.state.sizeBytes, layout: version.state.map,
+                context: context)
+        }
+        let volume = try await open(record)
+        volume.state.withLock { $0.attachedCount += 1 }
+        return volume
+    }
+
+    public func detach(_ device: any BlockDevice) async {
+        switch device {
+        case let volume as Volume: volume.state.withLock { $0.attachedCount -= 1 }
+        case let snapshot as SnapshotDevice:
+            openVolumes.withLock { open in
+                let count = (open.attachedSnapshots[snapshot.id] ?? 1) - 1
+                open.attachedSnapshots[snapshot.id] = count > 0 ? count : nil
+            }
+        default: break
+        }
+    }
+
+    private func isServed(_ export: String) -> Bool {
+        guard let served = settings.servedVolumes else { return true }
+        return served.contains(export) || served.contains(String(export.prefix { $0 != "@" }))
+    }
+    private func find(_ export: String) async throws -> (volume: VolumeRecord, snapshot: SnapshotRecord?) {
+        guard isServed(export) else { throw StorageError(.notFound, "volume \(export) is not served here") }
+        return try await catalog.newest().resolve(try VolumeReference(parsing: export))
+    }
+    func currentSize(of record: VolumeRecord) async throws -> UInt64 {
+        if let volume = await openVolume(record.id) { return volume.size }
+        return try await manifest(of: record).state.sizeBytes
+    }
+    func manifest(of record: VolumeRecord) async throws -> Manifest {
+        let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
+        guard let manifest = try await manifests.newest() else {
+            throw StorageError.corrupt("volumes/\(record.id)/manifest", "volume \(record.name) has no manifest")
+        }
+        return manifest
+    }
+
+    /// The volume if it is open here and sound.
+    func openVolume(_ id: VolumeID) async -> Volume? {
+        guard let opening = openVolumes.withLock({ $0.openings[id] }) else { return nil }
+        guard case .success(let volume) = await opening.result else { return nil }
+        return volume.failure == nil ? volume : nil
+    }
+
+    /// Opens a volume for writing, once: who comes meanwhile shares the opening. One that has failed is opened anew.
+    func open(_ record: VolumeRecord) async throws -> Volume {
+        let opening = try openVolumes.withLock { open in
+            guard !open.isClosed else { throw StorageError(.cancelled, "the server is stopping") }
+            if let opening = open.openings[record.id] { return opening }
+            let opening = Task { [settings, context] in
+                try await Volume.open(
+                    name: record.name, id: record.id, settings: settings.volume, context: context,
+                    takeOver: settings.takeOver.contains(record.name))
+            }
+            open.openings[record.id] = opening
+            return opening
+        }
+        do {
+            let volume = try await opening.value
+            guard let failure = volume.failure else { return volume }
+            try await dropFailed(record.id, opening)
+            throw failure
+        } catch {
+            try await dropFailed(record.id, opening)
+            throw error
+        }
+    }
+
+    /// Forgets an opening that failed, or whose volume has failed, so that the next attach tries again.
+    private func dropFailed(_ id: VolumeID, _ opening: Task<Volume, any Error>) async throws {
+        let isOurs = openVolumes.withLock { open in
+            guard open.openings[id] == opening else { return false }
+            open.openings[id] = nil
+            return true
+        }
+        if isOurs, case .success(let volume) = await opening.result { await volume.abandon() }
+    }
+}

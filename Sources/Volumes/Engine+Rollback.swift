@@ -1,0 +1,53 @@
+import Snapshots
+public import StoreCore
+import Synchronization
+
+extension Engine {
+    /// Takes a volume back to a snapshot. What it replaces is kept as a snapshot of its own.
+    ///
+    /// An epoch change: the volume is closed with the snapshot's map and size in its last manifest, while covered
+    /// position and write sequence go forward, so nothing of the old log can come back.
+    public func rollback(_ reference: VolumeReference, force: Bool) async throws -> RollbackReport {
+        guard reference.snapshot != nil else {
+            throw StorageError(.invalid, "roll back to what? Name a snapshot: \(reference)@SNAPSHOT")
+        }
+        let (record, snapshot) = try await catalog.newest().resolve(reference)
+        guard let snapshot else { preconditionFailure("a snapshot was named") }
+        guard force else {
+            throw StorageError(
+                .invalid, "rolling back '\(record.name)' replaces its contents: use --force (they are kept as a snapshot)")
+        }
+        try await refuseAttached(record)
+        let target = try await PinnedVersion.load(snapshot.version, from: store, keys: keys)
+        let volume = try await open(record)
+        volume.refuseWrites()
+        do {
+            let tag = "rollback-\(OperationID.random())"
+            let safety = try await pin(record, as: "before-rollback-\(context.time.now().utcText)") { editor in
+                try editor.hold(.snapshot(snapshot.id), tag: tag)
+            }
+            try await volume.close { manifest in
+                manifest.state.map = target.state.map
+                manifest.state.sizeBytes = target.state.sizeBytes
+            }
+            forget(record.id)
+            try await catalog.commit { try $0.release(.snapshot(snapshot.id), tag: tag) }
+            return RollbackReport(
+                name: record.name, target: "\(record.name)@\(snapshot.name)", safetySnapshot: "\(record.name)@\(safety.name)")
+        } catch {
+            forget(record.id)
+            await volume.abandon()
+            throw error
+        }
+    }
+
+    /// Throws `busy` when clients are connected to the volume.
+    func refuseAttached(_ record: VolumeRecord) async throws {
+        let count = await openVolume(record.id)?.attachedCount ?? 0
+        guard count == 0 else {
+            throw StorageError(
+                .busy, "volume '\(record.name)' is attached (\(count) connection\(count == 1 ? "" : "s")): detach it first")
+        }
+    }
+    func forget(_ id: VolumeID) { openVolumes.withLock { $0.openings[id] = nil } }
+}

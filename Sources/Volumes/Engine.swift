@@ -1,0 +1,80 @@
+import BlockMap
+import Cache
+import Codec
+import Glibc
+import Logging
+import ObjectStorage
+import Snapshots
+import StoreCore
+import Synchronization
+import Uploader
+
+/// A store, opened: its catalog, its volumes, and every command on them. The CLI runs commands on one of its own where
+/// no server runs; `zerofs serve` keeps one and serves its devices.
+///
+/// Thread-safe. `openVolumes` guards which volumes are open and how often each is attached.
+public final class Engine: Sendable {
+    let store: any ObjectStore
+    let keys: KeyRing
+    let settings: EngineSettings
+    let context: VolumeContext
+    let catalog: CatalogLog
+    let log: Logger
+    let openVolumes = Mutex(OpenVolumes())
+
+    init(store: any ObjectStore, keys: KeyRing, settings: EngineSettings, context: VolumeContext, log: Logger) {
+        self.store = store
+        self.keys = keys
+        self.settings = settings
+        self.context = context
+        self.catalog = CatalogLog(store: store, keys: keys, time: context.time)
+        self.log = log
+    }
+
+    /// Drains and releases every open volume. Throws the first error after trying all: what could not be uploaded is in
+    /// the journal.
+    public func close() async throws {
+        var failure: (any Error)?
+        for volume in await takeOpenVolumes() {
+            do { try await volume.close() } catch {
+                log.error("volume \(volume.name) did not close cleanly: \(error)")
+                failure = failure ?? error
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Stops at once, as a crash would, but in order: the journals keep what is not in the bucket.
+    public func abandon() async {
+        for volume in await takeOpenVolumes() { await volume.abandon() }
+    }
+
+    private func takeOpenVolumes() async -> [Volume] {
+        let openings = openVolumes.withLock { open in
+            open.isClosed = true
+            defer { open.openings = [:] }
+            return Array(open.openings.values)
+        }
+        var volumes: [Volume] = []
+        for opening in openings {
+            // An opening that failed has nothing to close.
+            if case .success(let volume) = await opening.result { volumes.append(volume) }
+        }
+        return volumes
+    }
+}
+
+/// Which volumes are open for writing here.
+struct OpenVolumes {
+    var openings: [VolumeID: Task<Volume, any Error>] = [:]
+    /// Connections to snapshots.
+    var attachedSnapshots: [SnapshotID: Int] = [:]
+    var isClosed = false
+}
+
+/// This machine's name, for claims.
+func hostName() -> String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    guard gethostname(&buffer, buffer.count - 1) == 0 else { return "unknown" }
+    return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}

@@ -1,0 +1,76 @@
+import StoreCore
+
+/// What commands print; with `--json` these names are the contract (docs/cli.md). Sizes are bytes, times ISO 8601 UTC.
+
+public struct VolumeReport: Codable, Sendable, Equatable {
+    public enum Kind: String, Codable, Sendable { case volume, branch, snapshot }
+    /// `pg-prod` or `pg-prod@monday`.
+    public var name: String
+    public var kind: Kind
+    public var id: String
+    public var sizeBytes: UInt64
+    /// Compressed data that its map refers to. Only `list` and `info` survey it.
+    public var writtenBytes: UInt64?
+    /// Bytes in the store of segments that nothing else refers to: what deleting it would give back, at most.
+    public var uniqueBytes: UInt64?
+    public var created: String
+    /// What it was branched from, or for a snapshot its volume.
+    public var parent: String?
+    public var holds: [String]
+    /// Connections to this server; nil where no server was asked.
+    public var attachedCount: Int?
+    /// Who holds it for writing: a host's name; nil when it is released.
+    public var owner: String?
+}
+
+public struct VolumeDetails: Codable, Sendable, Equatable {
+    public var summary: VolumeReport
+    public var epoch: UInt64
+    public var manifestNumber: UInt64
+    /// Segment up to which the map covers the log, `epoch/sequence`.
+    public var coveredPosition: String
+    public var runCount: Int
+    public var runBytes: UInt64
+    public var extentCount: UInt64
+    public var segmentCount: Int
+    public var storedBytes: UInt64
+    public var snapshots: [String]
+    public var branches: [String]
+    public var durability: String?
+}
+
+public struct CreatedReport: Codable, Sendable, Equatable {
+    public var name: String
+    public var id: String
+    public var sizeBytes: UInt64
+    public init(name: String, id: String, sizeBytes: UInt64) {
+        self.name = name
+        self.id = id
+        self.sizeBytes = sizeBytes
+    }
+}
+
+public struct DeletedReport: Codable, Sendable, Equatable {
+    /// Everything that was deleted, snapshots included.
+    public var names: [String]
+}
+
+public struct RollbackReport: Codable, Sendable, Equatable {
+    public var name: String
+    public var target: String
+    /// The snapshot that keeps what was replaced.
+    public var safetySnapshot: String
+}
+
+/// How far a long command has come.
+public struct ProgressReport: Codable, Sendable, Equatable {
+    public var phase: String
+    public var done: UInt64
+    public var total: UInt64?
+    public init(phase: String, done: UInt64, total: UInt64? = nil) {
+        self.phase = phase
+        self.done = done
+        self.total = total
+    }
+}
+public typealias ProgressHandler = @Sendable (ProgressReport) -> Void

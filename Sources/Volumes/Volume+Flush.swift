@@ -1,0 +1,79 @@
+import Journal
+import StoreCore
+import Synchronization
+import Uploader
+
+extension Volume {
+    public func flush() async throws {
+        switch settings.durability {
+        case .store: try await flushToStore()
+        case .journal: try await flushToJournal()
+        }
+    }
+
+    private func flushToJournal() async throws {
+        guard let journal else { return try await flushToStore() }
+        let last = try state.withLock { state in
+            try checkServing(state)
+            return WriteSequence(state.nextWrite.value - 1)
+        }
+        do {
+            try await journal.sync(upTo: last)
+        } catch {
+            // The journal of this generation never acknowledges again; the bucket still can.
+            return try await flushToStore()
+        }
+        try state.withLock { if let failure = $0.failure { throw failure } }
+    }
+
+    /// Returns when all that was written before the call is in the bucket. Flushes that come together share a segment:
+    /// at most `flushesInFlightMax` are on their way, the rest wait and seal what has gathered by then.
+    func flushToStore() async throws {
+        let start = context.time.monotonicNanoseconds()
+        let last = state.withLock { WriteSequence($0.nextWrite.value - 1) }
+        while true {
+            switch try state.withLock({ try flushStep(&$0, last) }) {
+            case .done: return
+            case .wait(let ordinal):
+                return try await uploader.waitUntilDurable(ordinal, deadline: settings.storeDeadline)
+            case .gather(let movements): try await waitForMovement(after: movements, since: start)
+            }
+        }
+    }
+
+    private enum FlushStep {
+        case done
+        case wait(UInt64)
+        case gather(movements: UInt64)
+    }
+    private func flushStep(_ state: inout EngineState, _ last: WriteSequence) throws -> FlushStep {
+        if let failure = state.failure { throw failure }
+        let isInActive = state.active.firstWrite.map { $0 <= last } ?? false
+        guard isInActive else {
+            // What left `sealed` is durable already.
+            let holder = state.sealed.last { ($0.buffer.firstWrite ?? WriteSequence(.max)) <= last }
+            return holder.map { .wait($0.ordinal) } ?? .done
+        }
+        guard state.sealed.count < settings.flushesInFlightMax else { return .gather(movements: state.movements) }
+        sealActive(&state)
+        return .wait(state.nextOrdinal - 1)
+    }
+
+    func lockRange(_ range: BlockRange) async throws -> RangeLocks.ID {
+        let start = context.time.monotonicNanoseconds()
+        while true {
+            let (lock, movements) = try state.withLock { state in
+                try checkServing(state)
+                return (state.locks.acquire(range), state.movements)
+            }
+            if let lock { return lock }
+            try await waitForMovement(after: movements, since: start)
+        }
+    }
+    func unlockRange(_ lock: RangeLocks.ID) {
+        state.withLock { state in
+            state.locks.release(lock)
+            return state.moved()
+        }.resume()
+    }
+}

@@ -1,0 +1,60 @@
+import StoreCore
+import Synchronization
+import Uploader
+
+/// Waiting for room, for a range, for a seal. Whoever must wait read `movements` in the same critical section that sent
+/// it here, so no wake-up between the two is missed; all waiters wake and look again.
+extension Volume {
+    /// Returns after something moved since `movements`: a segment became durable, a range was unlocked, the volume
+    /// failed. Throws `unavailable` when the store's deadline, counted from `start`, has passed.
+    func waitForMovement(after movements: UInt64, since start: UInt64) async throws {
+        let alarm = try deadlineAlarm(since: start)
+        defer { alarm?.cancel() }
+        await withCheckedContinuation { continuation in
+            let mustWait = state.withLock { state in
+                guard state.failure == nil, state.movements == movements else { return false }
+                state.waiters.append(continuation)
+                return true
+            }
+            if !mustWait { continuation.resume() }
+        }
+    }
+
+    /// Wakes the waiters when the deadline has come, so that they see that it has.
+    private func deadlineAlarm(since start: UInt64) throws -> Task<Void, Never>? {
+        guard let deadline = settings.storeDeadline?.nanosecondCount else { return nil }
+        let passed = context.time.monotonicNanoseconds() - start
+        guard passed < deadline else {
+            throw StorageError(
+                .unavailable, "volume \(name): the store did not take data within \(deadline / 1_000_000_000) s",
+                cause: uploader.status.lastError)
+        }
+        return Task { [weak self, time = context.time] in
+            do { try await time.sleep(for: .nanoseconds(Int64(deadline - passed))) } catch { return }
+            self?.state.withLock { $0.moved() }.resume()
+        }
+    }
+}
+
+/// Tasks to wake once the lock is given back.
+struct Waiters {
+    fileprivate var continuations: [CheckedContinuation<Void, Never>] = []
+    mutating func append(_ continuation: CheckedContinuation<Void, Never>) { continuations.append(continuation) }
+    consuming func resume() { for continuation in continuations { continuation.resume() } }
+}
+
+extension EngineState {
+    /// Something that others wait for has happened: hands out who is to be woken.
+    mutating func moved() -> Waiters {
+        movements += 1
+        defer { waiters = Waiters() }
+        return waiters
+    }
+}
+
+extension Duration {
+    var nanosecondCount: UInt64 {
+        let (seconds, attoseconds) = components
+        return UInt64(max(seconds, 0)) * 1_000_000_000 + UInt64(max(attoseconds, 0) / 1_000_000_000)
+    }
+}

@@ -1,0 +1,31 @@
+import StoreCore
+
+/// When FLUSH and FUA are answered (design: durability).
+public enum Durability: String, Sendable, Codable, CaseIterable {
+    /// All earlier writes are in the bucket.
+    case store
+    /// All earlier writes are in the fsynced local journal; the bucket follows within `uploadDelay`.
+    case journal
+}
+
+/// How a volume is served. Bytes are bytes; every field has the default that `zerofs init` writes.
+public struct VolumeSettings: Sendable {
+    public var durability = Durability.store
+    /// Written data held in memory until it is in the bucket; when it is full, writes wait.
+    public var writeBufferBytes = 256 << 20
+    /// A segment that is not full is sealed when its oldest write is this old.
+    public var uploadDelay = Duration.seconds(5)
+    /// Small segments that flushes may have on their way at once; further flushes share the next one.
+    public var flushesInFlightMax = 4
+    /// How long a flush, or a write that waits for room, waits for a store that does not answer; nil waits for ever.
+    public var storeDeadline: Duration?
+    /// Blocks in a record: small for random reads, large for compression.
+    public var recordBlocks = Limits.recordBlocksDefault
+    /// zstd level for new segments; nil stores blocks as they are.
+    public var compressionLevel: Int32? = 1
+    /// The local journal's size on disk.
+    public var journalBytes: UInt64 = 1 << 30
+    /// Every write through the journal first. Without it a killed server loses what was written since the last flush.
+    public var isJournaled = true
+    public init() {}
+}
