@@ -3,10 +3,11 @@ public import ObjectStorage
 public import StoreCore
 
 extension EpochLog {
-    /// Ends this epoch: after it returns, the epoch's writer acknowledges nothing beyond the end, and every other closer
-    /// gets the same end. May be repeated, by anyone, at any time.
+    /// Ends this epoch: after it returns, the epoch's writer acknowledges nothing beyond the end, and every other
+    /// closer gets the same end. May be repeated, by anyone, at any time.
     ///
-    /// One LIST and one creation, if nobody interferes. Each segment that the writer still gets in costs two requests more.
+    /// One LIST and one creation, if nobody interferes. Each segment that the writer still gets in costs two requests
+    /// more.
     ///
     /// - Parameters:
     ///   - after: a position that a manifest covers, or 0; the segments up to it need not exist any more.
@@ -34,8 +35,8 @@ extension EpochLog {
 
     /// As the method, in one call.
     public static func close(
-        _ epoch: Epoch, after: SegmentSequence, by claimer: Epoch, volume: VolumeID, store: any ObjectStore, keys: KeyRing,
-        time: any TimeSource
+        _ epoch: Epoch, after: SegmentSequence, by claimer: Epoch, volume: VolumeID, store: any ObjectStore,
+        keys: KeyRing, time: any TimeSource
     ) async throws -> SegmentSequence {
         try await EpochLog(of: volume, epoch, store: store, keys: keys).close(after: after, by: claimer, time: time)
     }

@@ -2,15 +2,15 @@ public import Codec
 public import ObjectStorage
 public import StoreCore
 
-/// The log of one epoch of one volume: segments `volumes/<volume>/log/<epoch>/<sequence>` from 1 without gaps, and at last
-/// a fence.
+/// The log of one epoch of one volume: segments `volumes/<volume>/log/<epoch>/<sequence>` from 1 without gaps, and at
+/// last a fence.
 ///
-/// What belongs to the log is the run of numbers without a gap from its beginning to the fence. What lies behind a gap or
-/// a fence was never acknowledged, because segments are acknowledged in order; it belongs to nobody.
+/// What belongs to the log is the run of numbers without a gap from its beginning to the fence. What lies behind a gap
+/// or a fence was never acknowledged, because segments are acknowledged in order; it belongs to nobody.
 ///
-/// Life of a slot: free → segment, or free → fence. Whoever creates it first decides, and no one ever replaces it. So all
-/// who close an epoch agree on its end, and the writer's acknowledgements never pass it: an acknowledged segment has all
-/// slots before it taken, and a closer puts its fence into the first free one.
+/// Life of a slot: free → segment, or free → fence. Whoever creates it first decides, and no one ever replaces it. So
+/// all who close an epoch agree on its end, and the writer's acknowledgements never pass it: an acknowledged segment
+/// has all slots before it taken, and a closer puts its fence into the first free one.
 public struct EpochLog: Sendable {
     public let volume: VolumeID
     public let epoch: Epoch
@@ -39,8 +39,8 @@ public struct EpochLog: Sendable {
 
     /// The segments from `after` on up to the first gap or fence.
     ///
-    /// It takes no part in ownership: where the epoch's writer is alive, more may follow at once. One LIST for each 1000
-    /// segments, and one GET for a fence.
+    /// It takes no part in ownership: where the epoch's writer is alive, more may follow at once. One LIST for each
+    /// 1000 segments, and one GET for a fence.
     public func contiguousTail(after: SegmentSequence) async throws -> OpenTail {
         var end = after
         var page: ObjectPage

@@ -5,8 +5,8 @@ public import StoreCore
 /// The end of an epoch's log: an object in the place of the segment that will never be.
 ///
 /// Who creates it with If-None-Match has ended the epoch for its writer, whatever that one believes: its next segment's
-/// name is taken, and segments are acknowledged in order. A fence counts only if it opens under its own place's name and
-/// says the same; anything else in that place is damage.
+/// name is taken, and segments are acknowledged in order. A fence counts only if it opens under its own place's name
+/// and says the same; anything else in that place is damage.
 ///
 /// Envelope of kind fence; payload, little-endian:
 ///
@@ -16,7 +16,8 @@ public import StoreCore
 ///     claimer epoch   varint   greater than the closed one
 ///     time            8        nanoseconds since 1970, for people
 public struct Fence: Hashable, Sendable {
-    /// Larger objects are segments, all others fences, so that a LIST tells them apart (`SegmentFormat.objectBytesMin`).
+    /// Larger objects are segments, all others fences, so that a LIST tells them apart
+    /// (`SegmentFormat.objectBytesMin`).
     static let objectBytesMax = 256
 
     public var volume: VolumeID
@@ -65,7 +66,8 @@ public struct Fence: Hashable, Sendable {
         time = Timestamp(nanoseconds: try reader.littleEndian())
         try reader.finish()
         guard self.volume == volume, closing == epoch, self.position == position, claimer > epoch else {
-            throw .corrupt(name, "a fence of another place", expected: "\(epoch)/\(position)", actual: "\(closing)/\(self.position)")
+            throw .corrupt(
+                name, "a fence of another place", expected: "\(epoch)/\(position)", actual: "\(closing)/\(self.position)")
         }
     }
 }

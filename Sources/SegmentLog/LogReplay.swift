@@ -51,8 +51,8 @@ extension EpochLog {
     /// Segments fetched ahead; each may take `Limits.segmentObjectBytesMax` of memory.
     public static let prefetchDefault = 4
 
-    /// Reads the segments after `start` up to each epoch's end and hands them over in order, each checked whole: content
-    /// hash, index, its link to the segment before, and write sequences that go on. Throws `corrupt`, which names the
+    /// Reads the segments after `start` up to each epoch's end and hands them over in order, each checked whole:
+    /// content hash, index, its link to the segment before, and write sequences that go on. Throws `corrupt`, which names the
     /// object, where one is missing or does not fit; what was handed over before is right nevertheless.
     ///
     /// - Parameters:
@@ -72,7 +72,7 @@ extension EpochLog {
             try cursor.advance(past: segment, index, at: slot)
             try await body(segment, index)
         }
-        if let last = ends.last { cursor.position = max(cursor.position, LogPosition(epoch: last.epoch, sequence: last.end)) }
+        if let last = ends.last { cursor.position = LogPosition(epoch: last.epoch, sequence: last.end) }
         return cursor
     }
 

@@ -1,5 +1,5 @@
-/// Fetches many things at once and uses them one after the other, in order. At most `countMax` are being fetched or wait
-/// for their turn. The first error ends everything, what is under way included.
+/// Fetches many things at once and uses them one after the other, in order. At most `countMax` are being fetched or
+/// wait for their turn. The first error ends everything, what is under way included.
 func withPrefetch<Item: Sendable, Value: Sendable>(
     _ items: [Item], countMax: Int, _ fetch: @escaping @Sendable (Item) async throws -> Value,
     _ use: (Item, Value) async throws -> Void

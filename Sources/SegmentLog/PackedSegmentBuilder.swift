@@ -13,8 +13,8 @@ public struct PackedSegmentBuilder: ~Copyable {
     public init(generation: UInt64, keys: KeyRing, expectedBytes: Int = 0) throws(StorageError) {
         // The name is the hash of the contents, which are not yet known: identity is the folder alone.
         let identity = SegmentID.packed(generation: generation, hash: .zero).identity
-        self.init(
-            generation: generation, cipher: try keys.sealing(.segment, identity: identity), expectedBytes: expectedBytes)
+        let cipher = try keys.sealing(.segment, identity: identity)
+        self.init(generation: generation, cipher: cipher, expectedBytes: expectedBytes)
     }
     init(generation: UInt64, cipher: ObjectCipher, expectedBytes: Int = 0) {
         self.generation = generation

@@ -23,7 +23,8 @@ struct SegmentAssembly: ~Copyable {
             position: UInt32(bytes.count), byteCount: UInt32(payload.byteCount + ObjectCipher.tagBytes),
             blockCount: UInt8(clamping: blockCount))
         if let problem = record.problem { throw StorageError(.invalid, problem) }
-        guard bytes.count + Int(record.byteCount) <= SegmentFormat.recordsEndMax, records.count < Limits.segmentEntriesMax
+        guard bytes.count + Int(record.byteCount) <= SegmentFormat.recordsEndMax,
+            records.count < Limits.segmentEntriesMax
         else {
             throw StorageError(
                 .full, "a segment of \(bytes.count) bytes with \(records.count) records has no room for another record")

@@ -4,8 +4,8 @@ public import StoreCore
 /// Makes one segment of a volume's log from blocks that are handed to it in ascending order.
 ///
 /// It compresses, encrypts and hashes as it goes, on the caller's thread, and holds what it has made: at most
-/// `Limits.segmentObjectBytesMax`. Neighbouring blocks become one record however they were handed over, so that the same
-/// contents give the same records. An instance belongs to one task.
+/// `Limits.segmentObjectBytesMax`. Neighbouring blocks become one record however they were handed over, so that the
+/// same contents give the same records. An instance belongs to one task.
 public struct SegmentBuilder: ~Copyable {
     private let id: SegmentID
     private let options: SegmentOptions
@@ -96,7 +96,8 @@ public struct SegmentBuilder: ~Copyable {
         end = range.end
     }
 
-    /// Takes the first of `bytes`, up to the end of a record, and tells how many. Whole records are sealed where they lie.
+    /// Takes the first of `bytes`, up to the end of a record, and tells how many. Whole records are sealed where they
+    /// lie.
     private mutating func take(_ bytes: RawSpan) throws(StorageError) -> Int {
         let recordBytes = options.recordBlocks * blockBytes
         let count = min(bytes.byteCount, recordBytes - pending.count)

@@ -17,7 +17,7 @@ import StoreCore
 ///       first write     varint   then varint: last write - first write
 ///       first time      8, LE    then signed varint: last time - first time
 ///       volume bytes    varint
-///       entries         varint   count, then for each: varint (blocks since the end of the entry before) << 2 | content
+///       entries         varint   count, then for each: varint (blocks since the entry before it) << 2 | content
 ///                                  0 zero: varint blocks
 ///                                  1 the whole of the record after the one named last
 ///                                  2 part of a record: varint blocks, varint record's number, byte block offset
@@ -128,7 +128,9 @@ extension SegmentIndex {
         case .raw: return try reader.raw(reader.remaining)
         case .zstd:
             let count = Int(try reader.littleEndian(UInt32.self))
-            guard count <= SegmentFormat.indexPlaintextBytesMax else { throw reader.corrupt("an index of \(count) bytes") }
+            guard count <= SegmentFormat.indexPlaintextBytesMax else {
+                throw reader.corrupt("an index of \(count) bytes")
+            }
             return try Compression.decompress(
                 try reader.raw(reader.remaining), originalBytes: count, object: object)[...]
         case nil: throw reader.corrupt("index encoding \(encoding) does not exist")
@@ -153,7 +155,9 @@ extension SegmentIndex {
         return records
     }
 
-    private static func log(from reader: inout ByteReader, records: [RecordLocation]) throws(StorageError) -> SegmentIndex {
+    private static func log(
+        from reader: inout ByteReader, records: [RecordLocation]
+    ) throws(StorageError) -> SegmentIndex {
         let previousHash = try reader.digest()
         let firstWrite = try reader.varint()
         let writes = try reader.varint()
@@ -197,7 +201,9 @@ extension SegmentIndex {
         switch Content(rawValue: tag) {
         case .zero: return (.zero, try reader.varint())
         case .wholeRecord:
-            guard next < records.count else { throw reader.corrupt("an entry names record \(next) of \(records.count)") }
+            guard next < records.count else {
+                throw reader.corrupt("an entry names record \(next) of \(records.count)")
+            }
             defer { next += 1 }
             return (.data(records[next], blockOffset: 0), UInt64(records[next].blockCount))
         case .partOfRecord:

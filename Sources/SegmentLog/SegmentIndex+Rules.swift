@@ -16,7 +16,9 @@ extension SegmentIndex {
         guard records.count <= Limits.segmentEntriesMax else { return "\(records.count) records exceed the limit" }
         var position = SegmentFormat.recordsPosition
         for record in records {
-            guard Int(record.position) == position else { return "a record at \(record.position) should be at \(position)" }
+            guard Int(record.position) == position else {
+                return "a record at \(record.position) should be at \(position)"
+            }
             if let problem = record.problem { return problem }
             position += Int(record.byteCount)
         }
@@ -24,7 +26,9 @@ extension SegmentIndex {
     }
 
     private func logProblem() -> String? {
-        guard firstWrite.value > 0, firstWrite <= lastWrite else { return "it covers the writes \(firstWrite)...\(lastWrite)" }
+        guard firstWrite.value > 0, firstWrite <= lastWrite else {
+            return "it covers the writes \(firstWrite)...\(lastWrite)"
+        }
         guard volumeBytes <= Limits.volumeBytesMax, volumeBytes % UInt64(blockBytes) == 0 else {
             return "a volume cannot have \(volumeBytes) bytes"
         }

@@ -21,7 +21,8 @@ public struct SegmentEntry: Hashable, Sendable {
 /// A log segment holds the effect of the writes `firstWrite...lastWrite` as one: a block written twice is in it once,
 /// with what was written last. A packed segment belongs to no volume: it has records and nothing else.
 public struct SegmentIndex: Hashable, Sendable {
-    /// Content hash of the segment before, in the volume's log; with it the hashes make a chain. Zero where there is none.
+    /// Content hash of the segment before, in the volume's log; with it the hashes make a chain. Zero where there is
+    /// none.
     public var previousHash: Digest
     public var firstWrite: WriteSequence
     public var lastWrite: WriteSequence

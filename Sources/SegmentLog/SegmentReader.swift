@@ -37,10 +37,10 @@ public enum SegmentReader {
         _ object: [UInt8], id: SegmentID, keys: KeyRing
     ) throws(StorageError) -> (SegmentReference, SegmentIndex) {
         let (reference, index) = try open(object, id: id, keys: keys)
-        let cipher = try keys.opening(reference.header, identity: id.identity)
+        let key = try SegmentKey(of: reference, keys)
         for record in index.records {
             let frame = object[Int(record.position)..<Int(record.position) + Int(record.byteCount)]
-            _ = try openRecord(frame, record, of: reference, cipher: cipher)
+            _ = try openRecord(frame, record, key)
         }
         return (reference, index)
     }
@@ -49,36 +49,36 @@ public enum SegmentReader {
     public static func openRecord(
         _ frame: ArraySlice<UInt8>, _ record: RecordLocation, of segment: SegmentReference, keys: KeyRing
     ) throws(StorageError) -> [UInt8] {
-        try openRecord(frame, record, of: segment, cipher: keys.opening(segment))
+        try openRecord(frame, record, SegmentKey(of: segment, keys))
     }
 
     /// A record's payload as it was stored, for `PackedSegmentBuilder`.
     public static func openStoredPayload(
         _ frame: ArraySlice<UInt8>, _ record: RecordLocation, of segment: SegmentReference, keys: KeyRing
     ) throws(StorageError) -> [UInt8] {
-        try openStoredPayload(frame, record, of: segment, cipher: keys.opening(segment))
+        try openStoredPayload(frame, record, SegmentKey(of: segment, keys))
     }
 
     static func openRecord(
-        _ frame: ArraySlice<UInt8>, _ record: RecordLocation, of segment: SegmentReference, cipher: ObjectCipher
+        _ frame: ArraySlice<UInt8>, _ record: RecordLocation, _ key: SegmentKey
     ) throws(StorageError) -> [UInt8] {
-        let payload = try openStoredPayload(frame, record, of: segment, cipher: cipher)
+        let payload = try openStoredPayload(frame, record, key)
         let rawBytes = SegmentFormat.rawBytes(Int(record.blockCount))
         guard payload.count != rawBytes else { return payload }
-        return try Compression.decompress(payload[...], originalBytes: rawBytes, object: segment.id.key.text)
+        return try Compression.decompress(payload[...], originalBytes: rawBytes, object: key.name)
     }
 
     static func openStoredPayload(
-        _ frame: ArraySlice<UInt8>, _ record: RecordLocation, of segment: SegmentReference, cipher: ObjectCipher
+        _ frame: ArraySlice<UInt8>, _ record: RecordLocation, _ key: SegmentKey
     ) throws(StorageError) -> [UInt8] {
         let position = UInt64(record.position)
-        if let problem = record.problem { throw .corrupt(segment.id.key.text, at: position, problem) }
+        if let problem = record.problem { throw .corrupt(key.name, at: position, problem) }
         guard frame.count == Int(record.byteCount) else {
             throw .corrupt(
-                segment.id.key.text, at: position, "a record is cut short", expected: "\(record.byteCount) bytes",
+                key.name, at: position, "a record is cut short", expected: "\(record.byteCount) bytes",
                 actual: "\(frame.count)")
         }
-        return try cipher.open(frame, at: position, object: segment.id.key.text)
+        return try key.cipher.open(frame, at: position, object: key.name)
     }
 
     private static func check(
@@ -107,8 +107,13 @@ extension SegmentID {
     }
 }
 
-extension KeyRing {
-    func opening(_ segment: SegmentReference) throws(StorageError) -> ObjectCipher {
-        try opening(segment.header, identity: segment.id.identity)
+/// What it takes to open a segment's records, and to name it where one is damaged.
+struct SegmentKey: Sendable {
+    let cipher: ObjectCipher
+    let name: String
+
+    init(of segment: SegmentReference, _ keys: KeyRing) throws(StorageError) {
+        cipher = try keys.opening(segment.header, identity: segment.id.identity)
+        name = segment.id.key.text
     }
 }

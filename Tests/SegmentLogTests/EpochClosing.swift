@@ -92,7 +92,8 @@ import Uploader
 
     @Test func garbageInTheFencesPlaceIsCorruption() async throws {
         let foreign = Fence(
-            volume: Fixtures.volume, closing: Epoch(1), position: SegmentSequence(4), claimer: Epoch(2), time: Fixtures.time)
+            volume: Fixtures.volume, closing: Epoch(1), position: SegmentSequence(4), claimer: Epoch(2),
+            time: Fixtures.time)
         for garbage in [[], [1, 2, 3], try foreign.sealed(keys: Fixtures.keys), [UInt8](repeating: 7, count: 1000)] {
             let store = MemoryStore()
             try await store.put(try Fixtures.chain(2))
@@ -125,14 +126,13 @@ import Uploader
             return draw == 0 ? .failBefore() : draw == 1 ? .failAfter() : draw == 2 ? .failThenHappen() : nil
         }
         let chain = try Fixtures.chain(60)
+        let policy = RetryPolicy(delayFirst: .milliseconds(1), delayMax: .milliseconds(4))
         let uploader = Uploader(
-            store: store, slots: UploadSlots(inFlightMax: 4), time: SystemTime(),
-            policy: RetryPolicy(delayFirst: .milliseconds(1), delayMax: .milliseconds(4)), seed: seed)
+            store: store, slots: UploadSlots(inFlightMax: 4), time: SystemTime(), policy: policy, seed: seed)
         for segment in chain {
             _ = uploader.submit(key: segment.reference.id.key, bytes: segment.bytes, sha256: segment.objectHash)
         }
-        let retrying = RetryingStore(
-            store, policy: RetryPolicy(delayFirst: .milliseconds(1), delayMax: .milliseconds(4)), time: SystemTime(), seed: seed)
+        let retrying = RetryingStore(store, policy: policy, time: SystemTime(), seed: seed)
         let ends = try await withThrowingTaskGroup(of: SegmentSequence.self) { group in
             for rival in 0..<5 {
                 group.addTask {
@@ -159,7 +159,8 @@ import Uploader
         let replayed = try await EpochLog.tail(
             of: Fixtures.volume,
             from: LogCursor(
-                position: LogPosition(epoch: Epoch(1), sequence: SegmentSequence(0)), hash: .zero, lastWrite: WriteSequence(0)),
+                position: LogPosition(epoch: Epoch(1), sequence: SegmentSequence(0)), hash: .zero,
+                lastWrite: WriteSequence(0)),
             through: [EpochEnd(epoch: Epoch(1), end: end)], store: memory, keys: Fixtures.keys
         ) { _, _ in }
         #expect(replayed.lastWrite.value == end.value)
@@ -175,8 +176,8 @@ import Uploader
         }
         try await uploader.waitUntilDurable(3)
         let end = try await EpochLog.close(
-            Epoch(1), after: SegmentSequence(1), by: Epoch(2), volume: Fixtures.volume, store: store, keys: Fixtures.keys,
-            time: SystemTime())
+            Epoch(1), after: SegmentSequence(1), by: Epoch(2), volume: Fixtures.volume, store: store,
+            keys: Fixtures.keys, time: SystemTime())
         #expect(end.value == 3)
         for segment in chain[3...] {
             _ = uploader.submit(key: segment.reference.id.key, bytes: segment.bytes, sha256: segment.objectHash)

@@ -56,7 +56,9 @@ enum Fixtures {
 }
 
 extension SegmentBuilder {
-    consuming func sealed(after hash: Digest = .zero, write: UInt64 = 1, volumeBytes: UInt64 = 1 << 30) throws -> SealedSegment {
+    consuming func sealed(
+        after hash: Digest = .zero, write: UInt64 = 1, volumeBytes: UInt64 = 1 << 30
+    ) throws -> SealedSegment {
         try seal(
             previousHash: hash, firstWrite: WriteSequence(write), lastWrite: WriteSequence(write),
             firstTime: Fixtures.time, lastTime: Fixtures.time, volumeBytes: volumeBytes)

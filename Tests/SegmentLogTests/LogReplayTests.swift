@@ -67,7 +67,8 @@ import Testing
         let store = MemoryStore()
         try await store.put(try Fixtures.chain(3))
         let fence = Fence(
-            volume: Fixtures.volume, closing: Epoch(1), position: SegmentSequence(4), claimer: Epoch(2), time: Fixtures.time)
+            volume: Fixtures.volume, closing: Epoch(1), position: SegmentSequence(4), claimer: Epoch(2),
+            time: Fixtures.time)
         _ = try await store.create(fence.key, try fence.sealed(keys: Fixtures.keys))
         await expectCorrupt(store, [(1, 4)], naming: Fixtures.id(4))
     }

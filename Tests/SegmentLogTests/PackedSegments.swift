@@ -35,7 +35,8 @@ import Testing
         var packer = try PackedSegmentBuilder(generation: 7, keys: Fixtures.keys)
         _ = try packer.append(storedPayload: [1, 2, 3], blockCount: 1)
         let packed = try packer.seal()
-        for id in [SegmentID.packed(generation: 7, hash: .zero), .packed(generation: 8, hash: packed.reference.contentHash)] {
+        let hash = packed.reference.contentHash
+        for id in [SegmentID.packed(generation: 7, hash: .zero), .packed(generation: 8, hash: hash)] {
             let error = #expect(throws: StorageError.self) {
                 try SegmentReader.open(packed.bytes, id: id, keys: Fixtures.keys)
             }

@@ -51,10 +51,10 @@ import Testing
         #expect(try builder.sealed().index.entries.count == 1)
     }
     @Test func writesThatAreNone() throws {
-        for (first, last) in [(0, 1), (2, 1), (0, 0)] {
+        for (first, last) in [(0, 1), (2, 1), (0, 0)] as [(UInt64, UInt64)] {
             expectInvalid {
                 _ = try makeBuilder().seal(
-                    previousHash: .zero, firstWrite: WriteSequence(UInt64(first)), lastWrite: WriteSequence(UInt64(last)),
+                    previousHash: .zero, firstWrite: WriteSequence(first), lastWrite: WriteSequence(last),
                     firstTime: Fixtures.time, lastTime: Fixtures.time, volumeBytes: 0)
             }
         }
