@@ -45,6 +45,12 @@ public struct LatencyHistogram: Sendable, Equatable {
         }
         return max
     }
+    /// Durations of at most `nanoseconds`; exact where that is one less than a power of two.
+    public func count(upTo nanoseconds: UInt64) -> UInt64 {
+        let last = Self.bucket(of: Swift.min(nanoseconds, Self.largest))
+        let isWhole = Self.upperEnd(of: last) <= nanoseconds
+        return buckets[..<(isWhole ? last + 1 : last)].reduce(0, +)
+    }
     public var mean: UInt64 { count == 0 ? 0 : sum / count }
     public var p50: UInt64 { quantile(0.5) }
     public var p99: UInt64 { quantile(0.99) }
