@@ -43,6 +43,7 @@ let package = Package(
         target(
             "S3", ["StoreCore", "ObjectStorage", "Codec", "CCurl", "XMLCoder"], tests: ["StoreConformance"]),
         target("SegmentLog", ["StoreCore", "Codec", "ObjectStorage"], tests: ["Uploader"]),
+        target("Cache", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog"]),
         target("Uploader", ["StoreCore", "ObjectStorage"]),
         [
             .target(

@@ -8,9 +8,12 @@ struct RecordKey: Hashable, Sendable {
     let segment: UInt128
     let position: UInt32
 
+    init(segment: UInt128, position: UInt32) {
+        self.segment = segment
+        self.position = position
+    }
     init(_ segment: SegmentReference, _ record: RecordLocation) {
-        self.segment = segment.contentHash.low
-        position = record.position
+        self.init(segment: segment.contentHash.low, position: record.position)
     }
 
     /// The same in every process. Two records that share it by accident cost a miss: a frame opens only in its place.

@@ -39,15 +39,15 @@ enum RegionFormat {
     }
 
     /// A region's entries; nil where it has no whole directory.
-    static func entries(of file: any LocalFile) async throws -> [Entry]? {
-        guard file.byteCount >= footerBytes else { return nil }
-        let footer = try await file.read(at: file.byteCount - footerBytes, count: footerBytes)
+    static func entries(of file: any LocalFile, byteCount: Int) async throws -> [Entry]? {
+        guard byteCount >= footerBytes else { return nil }
+        let footer = try await file.read(at: byteCount - footerBytes, count: footerBytes)
         var reader = ByteReader(footer, object: "cache region")
         guard footer.count == footerBytes, try reader.raw(8).elementsEqual(magic) else { return nil }
         let position = try reader.littleEndian(UInt64.self)
         let count = try reader.littleEndian(UInt64.self)
         let hash = try reader.littleEndian(UInt64.self)
-        let end = UInt64(file.byteCount - footerBytes)
+        let end = UInt64(byteCount - footerBytes)
         guard position <= end, end - position == count.multipliedReportingOverflow(by: UInt64(entryBytes)).partialValue,
             count <= end / UInt64(entryBytes)
         else { return nil }
