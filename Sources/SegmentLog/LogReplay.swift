@@ -103,9 +103,12 @@ extension EpochLog {
     ) async throws -> [UInt8] {
         let key = SegmentID.log(volume: volume, epoch: slot.epoch, sequence: slot.sequence).key
         do {
-            return try await store.get(key, range: nil)
+            // The range bounds the memory, whatever lies there.
+            return try await store.get(key, range: 0..<UInt64(Limits.segmentObjectBytesMax) + 1)
         } catch let error as StorageError where error.code == .notFound {
             throw StorageError(.corrupt, "object \(key) of the volume's log is missing", cause: error)
+        } catch let error as StorageError where error.code == .invalid {
+            throw StorageError(.corrupt, "object \(key) is damaged: it is empty", cause: error)
         }
     }
 }

@@ -92,6 +92,15 @@ import Testing
         try await store.put([first, second])
         await expectCorrupt(store, [(1, 2)], naming: Fixtures.id(2))
     }
+    @Test func objectsOfImpossibleSize() async throws {
+        let chain = try Fixtures.chain(3)
+        for count in [0, 100, Limits.segmentObjectBytesMax + 5] {
+            let store = MemoryStore()
+            try await store.put(Array(chain[..<2]))
+            _ = try await store.create(Fixtures.id(3).key, [UInt8](repeating: 1, count: count))
+            await expectCorrupt(store, [(1, 3)], naming: Fixtures.id(3))
+        }
+    }
     @Test func aFlippedBit() async throws {
         let store = MemoryStore()
         try await store.put(try Fixtures.chain(5))
