@@ -45,6 +45,9 @@ let package = Package(
         target("SegmentLog", ["StoreCore", "Codec", "ObjectStorage"], tests: ["Uploader"]),
         target("Cache", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog"]),
         target("Uploader", ["StoreCore", "ObjectStorage"]),
+        target("BlockMap", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog"]),
+        target("Snapshots", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog", "BlockMap"]),
+        target("Cleaner", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog", "BlockMap", "Snapshots", "Cache"]),
         [
             .target(
                 name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",
