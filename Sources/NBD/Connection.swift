@@ -128,7 +128,7 @@ final class Connection: Sendable {
             ]
             if error.storageCode == .fenced { beginClosing(.inputOutput) }
         }
-        replies.complete(parts, heldBytes: slow.heldBytes)
+        replies.complete(parts, heldBytes: slow.heldBytes, mayBlock: false)
         guard let recorder, let operation = slow.request.command.flatMap(NBDOperation.init) else { return }
         recorder.completed(
             operation, requests: 1, failures: failed ? 1 : 0, bytes: failed ? 0 : slow.request.length,

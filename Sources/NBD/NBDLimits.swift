@@ -32,8 +32,8 @@ public struct NBDLimits: Sendable {
     static let inlineBytesMax = 256 << 10
     /// The connection's buffer for requests, and the one for replies: room for a batch.
     static let batchBufferBytes = 2 * inlineBytesMax + (4 << 10)
-    /// A large write's buffer up to this size is kept for the next one.
-    static let spareBytesMax = 1 << 20
+    /// A large request's buffer up to this size is kept for the next one.
+    static let spareBytesMax = 2 << 20
     /// Replies queued by tasks beyond this make the reader wait before it queues more.
     static let queuedBytesMax = 4 << 20
 

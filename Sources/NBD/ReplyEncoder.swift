@@ -61,7 +61,7 @@ struct ReplyEncoder {
         let header = chunk(request, .error, payloadBytes: 6 + text.count, isLast: true, at: place)
         place.storeBigEndian(refusal.code.rawValue, at: header)
         place.storeBigEndian(UInt16(text.count), at: header + 4)
-        for (index, byte) in text.enumerated() { place.storeBytes(of: byte, toByteOffset: header + 6 + index, as: UInt8.self) }
+        (place + header + 6).copyMemory(from: text, byteCount: text.count)
         return header + 6 + text.count
     }
 
@@ -128,11 +128,11 @@ struct ReplyEncoder {
 enum ErrorText {
     /// At most `bytesMax` bytes of UTF-8 without NUL, cut between characters.
     static func cut(_ text: String, _ bytesMax: Int) -> [UInt8] {
-        var bytes = text.utf8.filter { $0 != 0 }
+        let bytes = text.utf8.filter { $0 != 0 }
         guard bytes.count > bytesMax else { return bytes }
-        bytes.removeLast(bytes.count - bytesMax)
-        while let last = bytes.last, last & 0xc0 == 0x80 { bytes.removeLast() }
-        if let last = bytes.last, last & 0x80 != 0 { bytes.removeLast() }
-        return bytes
+        // A continuation byte at the cut belongs to a character that begins before it.
+        var end = bytesMax
+        while end > 0, bytes[end] & 0xc0 == 0x80 { end -= 1 }
+        return Array(bytes[..<end])
     }
 }

@@ -107,8 +107,9 @@ final class ReplyQueue: @unchecked Sendable {
         state.wait { $0.isBroken ? false : $0.queuedBytes <= NBDLimits.queuedBytesMax ? true : nil }
     }
 
-    /// Adds the whole reply of an admitted request. Never blocks: for tasks.
-    func complete(_ parts: [ReplyPart], heldBytes: Int) {
+    /// Adds the whole reply of an admitted request.
+    /// - Parameter mayBlock: false for tasks, true in the reader's thread.
+    func complete(_ parts: [ReplyPart], heldBytes: Int, mayBlock: Bool) {
         guard var last = parts.last else { preconditionFailure("a reply has bytes") }
         last.heldBytes = heldBytes
         last.completesRequest = true
@@ -122,7 +123,7 @@ final class ReplyQueue: @unchecked Sendable {
             return (false, true)
         }
         if outcome.mustSettle { settle(requests: 1, bytes: heldBytes) }
-        if outcome.isMine { drain(mayBlock: false) }
+        if outcome.isMine { drain(mayBlock: mayBlock) }
     }
 
     /// The sender's work until the queue is empty.

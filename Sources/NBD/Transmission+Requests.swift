@@ -83,18 +83,34 @@ extension Transmission {
 
     /// A read that has no room in the batch: its buffer goes to the socket itself.
     private mutating func readLarge(_ request: Request) {
-        guard admit(Int(request.length)) else { return }
-        let buffer = IOBuffer(count: Int(request.length))
+        let count = Int(request.length)
+        guard admit(count) else { return }
+        var buffer = largeBuffer(count)
         do {
-            let isRead = try buffer.withMutableBytes { try device.readNow(at: request.offset, into: $0) }
-            guard isRead else { return start(request, payload: nil, holding: buffer.count) }
+            guard try buffer.withMutableBytes({ try device.readNow(at: request.offset, into: $0) }) else {
+                keepSpare(&buffer)
+                return start(request, payload: nil, holding: count)
+            }
         } catch {
-            connection.replies.withdraw(bytes: buffer.count)
+            connection.replies.withdraw(bytes: count)
             return refuse(request, error)
         }
         reads.requests += 1
         reads.bytes &+= request.length
-        connection.replies.complete(ReadReply.parts(request, buffer, encoder), heldBytes: buffer.count)
+        send()
+        connection.replies.complete(ReadReply.parts(request, buffer, encoder), heldBytes: count, mayBlock: true)
+        keepSpare(&buffer)
+    }
+
+    private mutating func largeBuffer(_ count: Int) -> IOBuffer {
+        defer { spare = nil }
+        if let spare, spare.count == count { return spare }
+        return IOBuffer(count: count)
+    }
+
+    /// Large allocations cost page faults: the last one serves again, unless somebody still reads it.
+    private mutating func keepSpare(_ buffer: inout IOBuffer) {
+        if buffer.count <= NBDLimits.spareBytesMax, isKnownUniquelyReferenced(&buffer) { spare = buffer }
     }
 
     // MARK: Write
@@ -134,7 +150,7 @@ extension Transmission {
         let count = Int(request.length)
         input.consume(headerBytes)
         guard admit(count) else { return }
-        let buffer = largeBuffer(count)
+        var buffer = largeBuffer(count)
         guard fill(buffer) else { return connection.replies.withdraw(bytes: count) }
         do {
             if try !request.flags.contains(.fua)
@@ -149,14 +165,8 @@ extension Transmission {
         } catch {
             refuse(request, error)
         }
-        if count <= NBDLimits.spareBytesMax { spare = buffer }
+        keepSpare(&buffer)
         connection.replies.withdraw(bytes: count)
-    }
-
-    private mutating func largeBuffer(_ count: Int) -> IOBuffer {
-        defer { spare = nil }
-        if let spare, spare.count == count { return spare }
-        return IOBuffer(count: count)
     }
 
     // MARK: Others

@@ -30,7 +30,7 @@ struct Transmission: ~Copyable {
     var writes = Tally()
     /// Set when the connection cannot go on; the loop ends.
     var end: End?
-    /// The last large write's buffer, used again when nobody kept it.
+    /// The last large request's buffer, to be used again.
     var spare: IOBuffer?
 
     /// Requests answered in this thread since the last send.

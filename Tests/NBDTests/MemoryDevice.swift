@@ -63,7 +63,10 @@ final class MemoryDevice: BlockDevice {
         for block in Int(range.first.value)..<Int(range.end.value) { state.isAllocated[block] = isAllocated }
     }
     private func zero(_ offset: UInt64, _ count: UInt64, in state: inout State) {
-        for index in Int(offset)..<Int(offset + count) { state.bytes[index] = 0 }
+        state.bytes.withUnsafeMutableBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            memset(base + Int(offset), 0, Int(count))
+        }
         let first = (Int(offset) + blockBytes - 1) / blockBytes, end = Int(offset + count) / blockBytes
         if first < end { for block in first..<end { state.isAllocated[block] = false } }
     }

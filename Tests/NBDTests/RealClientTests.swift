@@ -34,9 +34,8 @@ import Testing
                     var bytes = [UInt8](repeating: 0, count: 16 << 20)
                     var generator = SplitMix64(seed: 1)
                     for start in stride(from: 0, to: bytes.count, by: 3 << 16) {
-                        for index in start..<min(start + 1 << 16, bytes.count) {
-                            bytes[index] = UInt8(truncatingIfNeeded: generator.next())
-                        }
+                        let end = min(start + 1 << 16, bytes.count)
+                        bytes.replaceSubrange(start..<end, with: generator.bytes(end - start))
                     }
                     try Data(bytes).write(to: URL(fileURLWithPath: source))
                     for uri in [served.uri(), served.tcpURI()] {
