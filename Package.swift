@@ -46,7 +46,7 @@ let package = Package(
         target("Cache", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog"]),
         target("Uploader", ["StoreCore", "ObjectStorage"]),
         target("BlockMap", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog"]),
-        target("Snapshots", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog", "BlockMap"]),
+        target("Snapshots", ["StoreCore", "Codec", "ObjectStorage", "BlockMap"]),
         target("Cleaner", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog", "BlockMap", "Snapshots", "Cache"]),
         [
             .target(
