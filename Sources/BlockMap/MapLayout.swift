@@ -51,7 +51,7 @@ public struct MapLayout: Hashable, Sendable {
         levels = []
         for level in 0..<count {
             var runs: [RunReference] = []
-            for _ in 0..<(try reader.count(bytesEach: 128)) {
+            for _ in 0..<(try reader.count(bytesEach: 100)) {
                 let run = try RunReference(decoding: &reader, object: object)
                 guard level == 0 || (runs.last.map { $0.range.end <= run.range.first } ?? true) else {
                     throw reader.corrupt("the runs of level \(level) overlap")

@@ -38,6 +38,7 @@ struct PackedColumn: Sendable {
     }
 
     /// The value at `index`, which lies in `0 ..< count`.
+    @inline(__always)
     subscript(index: Int) -> UInt64 {
         guard width > 0 else { return minimum }
         let bit = index &* width
@@ -49,13 +50,22 @@ struct PackedColumn: Sendable {
     private var mask: UInt64 { width == 64 ? .max : (1 << UInt64(width)) - 1 }
 
     /// The last index whose value is at most `value`, of values that ascend; nil where the first is greater.
+    ///
+    /// Binary search that begins where the value would be if all were evenly spread, as blocks of a well-filled page are.
     func lastIndex(notAbove value: UInt64) -> Int? {
+        guard count > 0, minimum <= value else { return nil }
         var low = 0, high = count
+        let greatest = self[count - 1]
+        if value >= greatest { return count - 1 }
+        let share = Double(value - minimum) / Double(greatest - minimum)
+        let guess = Int(share * Double(count - 1)), reach = 8
+        if guess >= reach, self[guess - reach] <= value { low = guess - reach }
+        if guess + reach < count, self[guess + reach] > value { high = guess + reach }
         while low < high {
             let middle = (low + high) / 2
             if self[middle] <= value { low = middle + 1 } else { high = middle }
         }
-        return low == 0 ? nil : low - 1
+        return low - 1
     }
 
     var values: [UInt64] { (0..<count).map { self[$0] } }
