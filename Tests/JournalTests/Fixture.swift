@@ -7,13 +7,17 @@ import Testing
 final class Fixture: @unchecked Sendable {
     let disk: any LocalDisk
     let directory: String
-    let keys = KeyRing.generate()
+    let keys: KeyRing
     let volume = VolumeID(0xabc)
     let time = TestTime()
     let limits: JournalLimits
     var entries: [JournalEntry] = []
 
-    init(_ disk: any LocalDisk = MemoryDisk(), directory: String = "/data/journal", fileBytes: Int = 64 << 10, files: Int = 8) {
+    init(
+        _ disk: any LocalDisk = MemoryDisk(), directory: String = "/data/journal", keys: KeyRing = .generate(),
+        fileBytes: Int = 64 << 10, files: Int = 8
+    ) {
+        self.keys = keys
         self.disk = disk
         self.directory = directory
         limits = JournalLimits(fileBytes: fileBytes, bytesMax: files * fileBytes)
