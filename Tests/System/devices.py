@@ -1,0 +1,85 @@
+"""Block devices made of NBD exports: nbdkit's retry filter, nbdfuse and a loop device.
+
+The retry filter keeps the device alive while zerofs is killed and started again, as the kernel's own client does.
+"""
+import pathlib
+import signal
+import subprocess
+
+import processes
+from processes import wait_until
+
+
+class Device:
+    def __init__(self, case, uri, retries=120):
+        self.case = case
+        self.folder = case.path(case.unique("d"))
+        self.folder.mkdir()
+        self.mountpoint = self.folder / "mnt"
+        self.mountpoint.mkdir()
+        self.fuse = self.folder / "fuse"
+        self.fuse.mkdir()
+        self.loop = None
+        case.at_end(self.close)
+        middle = self.folder / "mid.sock"
+        self.retrying = self.start(
+            "nbdkit", "-f", "-U", middle, "--filter=retry", "nbd", f"uri={uri}", f"retries={retries}", "retry-delay=1",
+            "retry-exponential=no")
+        wait_until(middle.exists, 20, "nbdkit's socket")
+        self.exporter = self.start("nbdfuse", "-C", "4", self.fuse / "disk", f"nbd+unix:///?socket={middle}")
+        wait_until((self.fuse / "disk").exists, 20, "nbdfuse")
+        self.loop = case.run("losetup", "--find", "--show", "--direct-io=on", self.fuse / "disk").out.strip()
+
+    def start(self, *arguments):
+        log = open(self.folder / "log", "ab")
+        return subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def format(self, kind="ext4"):
+        extra = ["-E", "lazy_itable_init=1"] if kind == "ext4" else []
+        self.case.run(f"mkfs.{kind}", "-q", *extra, self.loop)
+        return self
+
+    def mount(self, *options):
+        self.case.run("mount", *options, self.loop, self.mountpoint)
+        return self.mountpoint
+
+    def unmount(self):
+        self.case.run("umount", self.mountpoint)
+
+    def fsck(self):
+        """The file system is sound, and was unmounted cleanly or has its journal."""
+        self.case.run("e2fsck", "-fn", self.loop)
+
+    def close(self):
+        if str(self.mountpoint) in processes.mounts_below(self.folder):
+            subprocess.run(["umount", self.mountpoint], timeout=60)
+        if self.loop:
+            subprocess.run(["losetup", "-d", self.loop], timeout=60)
+            self.loop = None
+        if str(self.fuse) in processes.mounts_below(self.folder) or str(self.fuse / "disk") in processes.mounts_below(self.folder):
+            subprocess.run(["fusermount3", "-u", self.fuse], timeout=30)
+        processes.end(self.exporter, 10)
+        # It waits for its clients after SIGTERM; there are none any more.
+        self.retrying.send_signal(signal.SIGTERM)
+        processes.end(self.retrying, 3)
+
+
+def raw_loop(case, file):
+    """A loop device over a plain file."""
+    loop = case.run("losetup", "--find", "--show", file).out.strip()
+    case.at_end(lambda: subprocess.run(["losetup", "-d", loop], stderr=subprocess.DEVNULL))
+    return loop
+
+
+class SmallFileSystem:
+    """A tmpfs with a limit, to fill it up."""
+
+    def __init__(self, case, name, size):
+        self.case = case
+        self.path = pathlib.Path(case.path(name))
+        self.path.mkdir()
+        case.run("mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", self.path)
+        case.at_end(lambda: subprocess.run(["umount", "-l", self.path]))
+
+    def resize(self, size):
+        self.case.run("mount", "-o", f"remount,size={size}", self.path)

@@ -1,0 +1,107 @@
+"""What was written, in order, so that what is read back can be judged.
+
+Every 512-byte sector names the write that it came from. After a crash a volume must hold the effect of the first k
+writes, with k at least the last one that was promised: not a mixture of old and new.
+"""
+import os
+import random
+import struct
+
+from harness import Failure
+
+SECTOR = 512
+POOL = os.urandom(1 << 16)
+
+
+def sector(number, sequence):
+    """The content of a sector; sequence 0 is a sector that was never written, or was zeroed."""
+    if sequence == 0:
+        return bytes(SECTOR)
+    start = (sequence * 7919 + number * 104729) % (len(POOL) - SECTOR)
+    return struct.pack("<8sQQ", b"zfstest1", sequence, number) + POOL[start:start + SECTOR - 24]
+
+
+class History:
+    """The writes to one region of a volume, by a writer that waits for each reply. Sequences begin with 1."""
+
+    def __init__(self, base, count, seed):
+        self.base, self.count = base, count
+        self.random = random.Random(seed)
+        # (first sector, sectors, sequence on the disk): what was sent, in order. The last one may be unanswered.
+        self.writes = []
+        self.acknowledged = 0
+        self.flushed = 0
+        self.snapshots = {}
+
+    def step(self, handle, flush_every=0, sectors_max=128, zero_share=0.1, flags=0):
+        """Sends one write, and now and then a flush."""
+        first = self.random.randrange(self.count)
+        count = min(self.random.randint(1, sectors_max), self.count - first)
+        sequence = len(self.writes) + 1
+        zeroes = self.random.random() < zero_share
+        self.writes.append((first, count, 0 if zeroes else sequence))
+        offset = (self.base + first) * SECTOR
+        if zeroes:
+            handle.zero(count * SECTOR, offset, flags)
+        else:
+            handle.pwrite(b"".join(sector(self.base + first + i, sequence) for i in range(count)), offset, flags)
+        self.acknowledged = sequence
+        if flags or (flush_every and sequence % flush_every == 0):
+            if not flags:
+                handle.flush()
+            self.flushed = sequence
+
+    def flush(self, handle):
+        done = self.acknowledged
+        handle.flush()
+        self.flushed = done
+
+    def verify(self, handle, at_least, what, at_most=None):
+        """Returns k, the number of writes whose effect the volume holds; fails where there is no such number."""
+        found = self.read(handle)
+        newest = max(found)
+        at_most = len(self.writes) if at_most is None else at_most
+        if newest > at_most:
+            raise Failure(f"{what}: it holds write {newest}, later than {at_most}")
+        state = [0] * self.count
+        for sequence in range(1, max(newest, at_least) + 1):
+            self.apply(state, sequence)
+        k = max(newest, at_least)
+        # Writes of zeroes leave no number: those that follow may have happened as well.
+        while state != found and k < at_most and self.writes[k][2] == 0:
+            k += 1
+            self.apply(state, k)
+        if state != found:
+            wrong = [i for i in range(self.count) if state[i] != found[i]]
+            first = wrong[0]
+            raise Failure(
+                f"{what}: {len(wrong)} of {self.count} sectors are wrong; sector {self.base + first} holds write {found[first]}, "
+                f"not {state[first]} (newest {newest}, promised {at_least}, sent {len(self.writes)})")
+        return k
+
+    def apply(self, state, sequence):
+        first, count, value = self.writes[sequence - 1]
+        state[first:first + count] = [value] * count
+
+    def read(self, handle):
+        found = []
+        chunk = 2048
+        for start in range(0, self.count, chunk):
+            count = min(chunk, self.count - start)
+            data = bytes(handle.pread(count * SECTOR, (self.base + start) * SECTOR))
+            found += [self.sequence(data[i * SECTOR:(i + 1) * SECTOR], self.base + start + i) for i in range(count)]
+        return found
+
+    def sequence(self, data, number):
+        magic, sequence, named = struct.unpack_from("<8sQQ", data)
+        if magic == bytes(8) and not any(data):
+            return 0
+        if magic != b"zfstest1" or named != number or data != sector(number, sequence):
+            raise Failure(f"sector {number} holds something that was never written there: {data[:32].hex()}…")
+        return sequence
+
+    def continue_from(self, k):
+        """After a crash: what came after write k did not happen."""
+        del self.writes[k:]
+        self.acknowledged = k
+        self.flushed = min(self.flushed, k)
