@@ -19,13 +19,14 @@ struct ResponseCollector {
     mutating func addHeader(line bytes: UnsafeRawBufferPointer) -> Bool {
         headerBytes += bytes.count
         guard headerBytes <= Self.headerBytesMax else { return false }
-        let line = String(decoding: bytes, as: UTF8.self)
-        if line.hasPrefix("HTTP/") {
+        if bytes.starts(with: "HTTP/".utf8) {
             // A new head: what came before was an interim answer (100 Continue).
             headers.removeAll()
-            status = line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
-        } else if let colon = line.firstIndex(of: ":") {
-            headers[line[..<colon].lowercased()] = line[line.index(after: colon)...].trimmed()
+            let word = bytes.split(separator: UInt8(ascii: " "), maxSplits: 2).dropFirst().first
+            status = word.flatMap { Int(Self.text($0)) } ?? 0
+        } else if let colon = bytes.firstIndex(of: UInt8(ascii: ":")) {
+            let name = bytes[..<colon].map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 }
+            headers[String(decoding: name, as: UTF8.self)] = Self.text(bytes[(colon + 1)...])
         }
         return true
     }
@@ -34,10 +35,18 @@ struct ResponseCollector {
     mutating func addBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let room = (isSuccess ? answerBytesMax : Self.errorBytesMax) - body.count
         if body.isEmpty, isSuccess { reserve() }
-        body.append(contentsOf: bytes.prefix(room))
+        // Rebased, because a slice would be appended byte by byte.
+        body.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes.prefix(room)))
         guard bytes.count > room else { return true }
         isTooLarge = true
         return false
+    }
+
+    /// Without blanks and line ends around it.
+    private static func text(_ bytes: Slice<UnsafeRawBufferPointer>) -> String {
+        let fromFirst = bytes.drop { $0 <= 0x20 }
+        guard let last = fromFirst.lastIndex(where: { $0 > 0x20 }) else { return "" }
+        return String(decoding: fromFirst[...last], as: UTF8.self)
     }
 
     private mutating func reserve() {

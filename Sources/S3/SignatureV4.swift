@@ -28,17 +28,18 @@ struct SignatureV4 {
         if let token = credentials.sessionToken {
             request.headers.append(HTTPHeader("x-amz-security-token", token))
         }
+        let headers = Self.canonicalHeaders(request)
         let authorization =
             "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope),"
-            + "SignedHeaders=\(Self.signedNames(request)),Signature=\(signature(request))"
+            + "SignedHeaders=\(Self.names(headers)),Signature=\(signature(request, headers))"
         return request.headers + [HTTPHeader("Authorization", authorization)]
     }
 
     private var date: String { String(CivilTime.compact(time).prefix(8)) }
     private var scope: String { "\(date)/\(region)/s3/aws4_request" }
 
-    private func signature(_ request: Request) -> String {
-        let canonical = Digest.sha256(Array(Self.canonicalRequest(request).utf8))
+    private func signature(_ request: Request, _ headers: [HTTPHeader]) -> String {
+        let canonical = Digest.sha256(Array(Self.canonicalRequest(request, headers).utf8))
         let text = "AWS4-HMAC-SHA256\n\(CivilTime.compact(time))\n\(scope)\n\(canonical)"
         return Digest(bytes: authenticate(text, key: signingKey)).description
     }
@@ -53,10 +54,10 @@ struct SignatureV4 {
         HMACSHA256.authenticate(Array(text.utf8), key: key)
     }
 
-    static func canonicalRequest(_ request: Request) -> String {
-        let headers = canonicalHeaders(request).map { "\($0.name):\($0.value)\n" }.joined()
+    private static func canonicalRequest(_ request: Request, _ headers: [HTTPHeader]) -> String {
+        let headerLines = headers.map { "\($0.name):\($0.value)\n" }.joined()
         return [
-            request.method, request.path, canonicalQuery(request.query), headers, signedNames(request),
+            request.method, request.path, canonicalQuery(request.query), headerLines, names(headers),
             request.payloadHash,
         ].joined(separator: "\n")
     }
@@ -75,7 +76,5 @@ struct SignatureV4 {
             .sorted { $0.name < $1.name }
     }
 
-    private static func signedNames(_ request: Request) -> String {
-        canonicalHeaders(request).map(\.name).joined(separator: ";")
-    }
+    private static func names(_ headers: [HTTPHeader]) -> String { headers.map(\.name).joined(separator: ";") }
 }

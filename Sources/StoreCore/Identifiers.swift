@@ -105,8 +105,7 @@ public struct Salt: Hashable, Sendable, CustomStringConvertible {
 extension UInt128 {
     /// 32 lower-case hexadecimal digits.
     public var hex: String {
-        let text = String(self, radix: 16)
-        return String(repeating: "0", count: 32 - text.utf8.count) + text
+        UInt64(truncatingIfNeeded: self >> 64).hex + UInt64(truncatingIfNeeded: self).hex
     }
     public var bigEndianBytes: [UInt8] { (0..<16).map { UInt8(truncatingIfNeeded: self >> (120 - 8 * UInt128($0))) } }
 }
@@ -114,7 +113,11 @@ extension UInt128 {
 extension UInt64 {
     /// 16 lower-case hexadecimal digits, so that text order is number order.
     public var hex: String {
-        let text = String(self, radix: 16)
-        return String(repeating: "0", count: 16 - text.utf8.count) + text
+        // Digit by digit: the library's radix conversion divides, and every request to S3 prints digests.
+        let digits = (0..<16).map { place -> UInt8 in
+            let digit = UInt8(truncatingIfNeeded: self >> (60 - 4 * UInt64(place))) & 15
+            return digit < 10 ? 0x30 + digit : 0x57 + digit
+        }
+        return String(decoding: digits, as: UTF8.self)
     }
 }
