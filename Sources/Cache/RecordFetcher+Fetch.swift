@@ -23,7 +23,11 @@ extension RecordFetcher {
     /// Ends what the disk has; returns the rest.
     private func fetchFromDisk(_ fetches: [RecordFetch]) async -> [RecordFetch] {
         guard let disk else { return fetches }
-        let (there, absent) = (fetches.filter { disk.contains($0.key) }, fetches.filter { !disk.contains($0.key) })
+        var there: [RecordFetch] = [], absent: [RecordFetch] = []
+        for fetch in fetches {
+            if disk.contains(fetch.key) { there.append(fetch) } else { absent.append(fetch) }
+        }
+        guard !there.isEmpty else { return absent }
         return await withTaskGroup(of: RecordFetch?.self) { group in
             for fetch in there { group.addTask { await self.readFromDisk(fetch, disk) ? nil : fetch } }
             return await group.reduce(into: absent) { rest, fetch in if let fetch { rest.append(fetch) } }

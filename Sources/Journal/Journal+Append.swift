@@ -85,7 +85,7 @@ extension Journal {
     private func noteAppended(_ sequence: WriteSequence, _ time: Timestamp, bytes: Int, isFilling: Bool) {
         let starts = state.withLock { state in
             state.noteAppended(sequence, time, bytes: bytes)
-            guard isFilling, state.prepared == nil, !state.wantsNext else { return false }
+            guard isFilling, state.prepared == nil, !state.wantsNext, !state.hasPreparationFailed else { return false }
             state.wantsNext = true
             return state.startMaintenance(limits)
         }

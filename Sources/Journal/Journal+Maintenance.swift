@@ -64,6 +64,7 @@ extension Journal {
                 disk: disk)
             state.withLock { state in
                 state.prepared = file
+                state.hasPreparationFailed = false
                 state.lastFileNumber = number
             }
             result = .success(())
@@ -72,6 +73,7 @@ extension Journal {
         }
         let waiters = state.withLock { state in
             state.wantsNext = false
+            if case .failure = result { state.hasPreparationFailed = true }
             return state.takeRoomWaiters()
         }
         for waiter in waiters { waiter.resume(with: result) }

@@ -21,6 +21,8 @@ struct JournalState {
     var doomed: [JournalFile] = []
     var lastFileNumber: UInt64
     var wantsNext = false
+    /// The last attempt failed: the next one waits until a writer needs the room, not for each append.
+    var hasPreparationFailed = false
     var isMaintaining = false
     /// A removal failed: not tried again before the next release.
     var isRemovalStuck = false

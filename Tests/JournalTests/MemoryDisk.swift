@@ -63,6 +63,27 @@ final class MemoryDisk: LocalDisk {
     func bytes(_ path: String) -> [UInt8] { state.withLock { $0.files[path]!.bytes } }
     func set(_ path: String, _ bytes: [UInt8]) { state.withLock { $0.files[path] = MemoryFile(bytes, self) } }
 
+    /// What a restarted host finds: of what was not synced, any sectors of 512 bytes and no others.
+    func crashed(seed: UInt64) -> MemoryDisk {
+        var random = SplitMix64(seed: seed)
+        let other = MemoryDisk()
+        let keeps = Double.random(in: 0...1, using: &random)
+        state.withLock { mine in
+            other.state.withLock { state in
+                state.directories = mine.directories
+                state.boot = mine.boot + 1
+                for (path, file) in mine.files.sorted(by: { $0.key < $1.key }) {
+                    var bytes = file.syncedBytes
+                    for (start, new) in file.changedSectors where Double.random(in: 0..<1, using: &random) < keeps {
+                        bytes.replaceSubrange(start..<start + new.count, with: new)
+                    }
+                    state.files[path] = MemoryFile(bytes, other)
+                }
+            }
+        }
+        return other
+    }
+
     fileprivate func sync() async throws {
         let (fails, delay) = state.withLock { state in
             state.syncs += 1
@@ -75,15 +96,25 @@ final class MemoryDisk: LocalDisk {
 
 final class MemoryFile: LocalFile {
     private let contents: Mutex<[UInt8]>
+    private let synced: Mutex<[UInt8]>
     private unowned let disk: MemoryDisk
     let byteCount: Int
 
     init(_ bytes: [UInt8], _ disk: MemoryDisk) {
         contents = Mutex(bytes)
+        synced = Mutex(bytes)
         byteCount = bytes.count
         self.disk = disk
     }
     var bytes: [UInt8] { contents.withLock { $0 } }
+    var syncedBytes: [UInt8] { synced.withLock { $0 } }
+    var changedSectors: [(Int, [UInt8])] {
+        let (now, before) = (bytes, syncedBytes)
+        return stride(from: 0, to: now.count, by: 512).compactMap { start in
+            let end = min(start + 512, now.count)
+            return now[start..<end] == before[start..<end] ? nil : (start, Array(now[start..<end]))
+        }
+    }
     func store(at position: Int, count: Int, _ fill: (UnsafeMutableRawBufferPointer) throws -> Void) throws {
         var part = [UInt8](repeating: 0, count: count)
         try part.withUnsafeMutableBytes(fill)
@@ -100,7 +131,11 @@ final class MemoryFile: LocalFile {
     func read(at position: Int, count: Int) async throws -> [UInt8] {
         contents.withLock { Array($0.dropFirst(position).prefix(count)) }
     }
-    func sync() async throws { try await disk.sync() }
+    func sync() async throws {
+        let taken = bytes
+        try await disk.sync()
+        synced.withLock { $0 = taken }
+    }
 }
 
 /// A clock that stands still unless told.

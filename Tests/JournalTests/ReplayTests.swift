@@ -1,4 +1,4 @@
-import Journal
+@testable import Journal
 import StoreCore
 import Synchronization
 import Testing
@@ -130,5 +130,39 @@ import Testing
         // The next opening clears away what never was a generation.
         _ = try await fixture.open(2)
         #expect(fixture.memory.fileNames.count == 2)
+    }
+
+    /// R2 against a disk that loses any sectors of what was not synced, in any order.
+    @Test(arguments: 0..<24 as Range<UInt64>)
+    func anyHostCrashLeavesAPrefixThatHoldsWhatWasSynced(seed: UInt64) async throws {
+        let fixture = Fixture()
+        let journal = try await fixture.open()
+        var random = SplitMix64(seed: seed)
+        var released: UInt64 = 0
+        for sequence in 1...UInt64.random(in: 1...60, using: &random) {
+            switch UInt64.random(in: 0..<8, using: &random) {
+            case 0: try await journal.sync(upTo: WriteSequence(sequence - 1))
+            case 1: try await fixture.append(journal, sequence, .zero(BlockRange(first: BlockIndex(sequence), count: 9)))
+            default: break
+            }
+            if journal.status.appended.value < sequence { try await fixture.write(journal, sequence, blocks: Int(sequence % 4) + 1) }
+            if UInt64.random(in: 0..<16, using: &random) == 0 {
+                released = sequence
+                journal.release(upTo: WriteSequence(sequence))
+            }
+        }
+        await journal.maintenanceIsIdle()
+        let durable = max(journal.status.durable.value, released)
+        let disk = fixture.memory.crashed(seed: seed &* 77)
+        let generation = try #require(
+            try await Journal.generations(directory: fixture.directory, volume: fixture.volume, disk: disk).last)
+        var found: [JournalEntry] = []
+        let summary = try await Journal.replay(generation, keys: fixture.keys, disk: disk) { found.append($0) }
+        let first = Int(found.first?.sequence.value ?? summary.releasedUpTo.value + 1)
+        #expect(first <= Int(released) + 1, "nothing that was not released is missing at the front")
+        #expect(found == Array(fixture.entries.dropFirst(first - 1).prefix(found.count)))
+        #expect(UInt64(first - 1 + found.count) >= min(durable, journal.status.appended.value) || durable == released)
+        if durable > released { #expect(summary.last?.value ?? summary.releasedUpTo.value >= durable) }
+        #expect(!summary.isSameBoot && !summary.isComplete)
     }
 }
