@@ -42,7 +42,11 @@ extension Engine {
         let keyDeriver = BlockingPool(name: "zerofs-keys", threads: 1)
         let keys = try await keyDeriver.run { try superblock.unlock(unlock) }
         let context = try await makeContext(store: store, keys: keys, settings: settings, time: time, log: log)
-        return Engine(store: store, keys: keys, settings: settings, context: context, log: log)
+        let marks = try await HighWaterFile.open(
+            path: settings.dataDirectory + "/high-water", disk: context.disk)
+        let engine = Engine(store: store, keys: keys, settings: settings, context: context, marks: marks, log: log)
+        try marks.observe(.catalog, try await engine.catalog.newest().number)
+        return engine
     }
 
     private static func makeContext(

@@ -15,10 +15,13 @@ extension Engine {
             try await catalog.commit { try $0.removeSnapshot(snapshot.id) }
             return DeletedReport(names: ["\(reference)"])
         }
-        try await refuseAttached(record)
         let snapshots = known.snapshots(of: record.id)
-        for snapshot in snapshots { try refuseAttached(snapshot, of: record) }
-        try await delete(record, force: force)
+        try await reserving(record) {
+            try await refuseAttached(record)
+            for snapshot in snapshots { try refuseAttached(snapshot, of: record) }
+            try await delete(record, force: force)
+        }
+        marks.forget(record.id)
         return DeletedReport(names: snapshots.map { "\(record.name)@\($0.name)" } + [record.name])
     }
 

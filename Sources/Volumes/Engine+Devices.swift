@@ -79,16 +79,21 @@ extension Engine: DeviceDirectory {
         let opening = try openVolumes.withLock { open in
             guard !open.isClosed else { throw StorageError(.cancelled, "the server is stopping") }
             if let opening = open.openings[record.id] { return opening }
-            let opening = Task { [settings, context] in
+            guard !open.reserved.contains(record.id) else {
+                throw StorageError(.busy, "volume '\(record.name)' is being deleted or rolled back")
+            }
+            let takeOver = open.takeOver.contains(record.name)
+            let opening = Task { [settings, context, marks] in
                 try await Volume.open(
-                    name: record.name, id: record.id, settings: settings.volume, context: context,
-                    takeOver: settings.takeOver.contains(record.name))
+                    name: record.name, id: record.id, settings: settings.volume, context: context, marks: marks,
+                    takeOver: takeOver)
             }
             open.openings[record.id] = opening
             return opening
         }
         do {
             let volume = try await opening.value
+            openVolumes.withLock { _ = $0.takeOver.remove(record.name) }
             guard let failure = volume.failure else { return volume }
             try await dropFailed(record.id, opening)
             throw failure
@@ -96,6 +101,14 @@ extension Engine: DeviceDirectory {
             try await dropFailed(record.id, opening)
             throw error
         }
+    }
+
+    /// Keeps a volume from being opened while `body` runs. Throws `busy` when another does.
+    func reserving<R>(_ record: VolumeRecord, _ body: () async throws -> R) async throws -> R {
+        let isFree = openVolumes.withLock { $0.reserved.insert(record.id).inserted }
+        guard isFree else { throw StorageError(.busy, "volume '\(record.name)' is being deleted or rolled back") }
+        defer { openVolumes.withLock { _ = $0.reserved.remove(record.id) } }
+        return try await body()
     }
 
     /// Forgets an opening that failed, or whose volume has failed, so that the next attach tries again.

@@ -17,10 +17,21 @@ extension Engine {
             throw StorageError(
                 .invalid, "rolling back '\(record.name)' replaces its contents: use --force (they are kept as a snapshot)")
         }
-        try await refuseAttached(record)
         let target = try await PinnedVersion.load(snapshot.version, from: store, keys: keys)
         let volume = try await open(record)
+        let safety = try await reserving(record) {
+            try await refuseAttached(record)
+            return try await replaceContents(of: record, volume, with: target, named: snapshot)
+        }
+        return RollbackReport(
+            name: record.name, target: "\(record.name)@\(snapshot.name)", safetySnapshot: "\(record.name)@\(safety.name)")
+    }
+
+    private func replaceContents(
+        of record: VolumeRecord, _ volume: Volume, with target: PinnedVersion, named snapshot: SnapshotRecord
+    ) async throws -> SnapshotRecord {
         volume.refuseWrites()
+        defer { forget(record.id) }
         do {
             let tag = "rollback-\(OperationID.random())"
             let safety = try await pin(record, as: "before-rollback-\(context.time.now().utcText)") { editor in
@@ -30,12 +41,9 @@ extension Engine {
                 manifest.state.map = target.state.map
                 manifest.state.sizeBytes = target.state.sizeBytes
             }
-            forget(record.id)
             try await catalog.commit { try $0.release(.snapshot(snapshot.id), tag: tag) }
-            return RollbackReport(
-                name: record.name, target: "\(record.name)@\(snapshot.name)", safetySnapshot: "\(record.name)@\(safety.name)")
+            return safety
         } catch {
-            forget(record.id)
             await volume.abandon()
             throw error
         }

@@ -20,14 +20,19 @@ public final class Engine: Sendable {
     let context: VolumeContext
     let catalog: CatalogLog
     let log: Logger
-    let openVolumes = Mutex(OpenVolumes())
+    let openVolumes: Mutex<OpenVolumes>
+    let marks: HighWaterFile
 
-    init(store: any ObjectStore, keys: KeyRing, settings: EngineSettings, context: VolumeContext, log: Logger) {
+    init(
+        store: any ObjectStore, keys: KeyRing, settings: EngineSettings, context: VolumeContext, marks: HighWaterFile, log: Logger
+    ) {
         self.store = store
         self.keys = keys
         self.settings = settings
         self.context = context
         self.catalog = CatalogLog(store: store, keys: keys, time: context.time)
+        self.openVolumes = Mutex(OpenVolumes(takeOver: settings.takeOver))
+        self.marks = marks
         self.log = log
     }
 
@@ -41,7 +46,13 @@ public final class Engine: Sendable {
                 failure = failure ?? error
             }
         }
+        await saveMarks()
         if let failure { throw failure }
+    }
+
+    /// Marks that are not saved only guard less.
+    func saveMarks() async {
+        do { try await marks.save() } catch { log.warning("the high-water marks were not saved: \(error)") }
     }
 
     /// Stops at once, as a crash would, but in order: the journals keep what is not in the bucket.
@@ -69,6 +80,10 @@ struct OpenVolumes {
     var openings: [VolumeID: Task<Volume, any Error>] = [:]
     /// Connections to snapshots.
     var attachedSnapshots: [SnapshotID: Int] = [:]
+    /// Being deleted or rolled back: not to be opened meanwhile.
+    var reserved: Set<VolumeID> = []
+    /// Volumes that may still be taken over: once each, or two servers that were both told to would fight for ever.
+    var takeOver: Set<String>
     var isClosed = false
 }
 

@@ -14,7 +14,7 @@ extension Volume {
     private func flushToJournal() async throws {
         guard let journal else { return try await flushToStore() }
         let last = try state.withLock { state in
-            try checkServing(state)
+            if let failure = state.failure { throw failure }
             return WriteSequence(state.nextWrite.value - 1)
         }
         do {

@@ -19,21 +19,27 @@ extension Volume {
     ///
     /// Throws `busy` when another holds it, unless `takeOver`.
     static func open(
-        name: String, id: VolumeID, settings: VolumeSettings, context: VolumeContext, takeOver: Bool
+        name: String, id: VolumeID, settings: VolumeSettings, context: VolumeContext, marks: HighWaterFile,
+        takeOver: Bool
     ) async throws -> Volume {
         let manifests = ManifestLog(volume: id, store: context.store, keys: context.keys, time: context.time)
         guard let current = try await manifests.newest() else {
             throw StorageError.corrupt("volumes/\(id)/manifest", "volume \(name) has no manifest")
         }
+        try marks.observe(.manifest(id), current.number)
         let left = try await LeftJournals.find(for: current, context: context)
         let token = left.continuing.isEmpty ? OwnerToken.random() : left.continuing[0].token
         let journal = try await createJournal(token, current, settings, context)
         do {
             let (manifest, _) = try await manifests.claim(token: token, host: context.host, takeOver: takeOver)
+            try marks.observe(.manifest(id), manifest.number)
             let volume = try await recover(
                 name: name, manifest: manifest, settings: settings, context: context, manifests: manifests,
                 journal: journal)
             try await volume.replay(left.continuing)
+            for journal in left.foreign {
+                context.log.warning("\(name): the journal \(journal.path) belongs to an opening that lost the volume; it is kept")
+            }
             try await left.removeFinished(from: context.disk)
             return volume
         } catch {
@@ -55,7 +61,7 @@ extension Volume {
         }
         return try await Journal.create(
             directory: directory, volume: current.volume, token: token, epoch: current.epoch.next, keys: context.keys,
-            limits: JournalLimits(bytesMax: Int(settings.journalBytes)), disk: context.disk, time: context.time)
+            limits: JournalLimits(fileBytes: settings.journalFileBytes, bytesMax: Int(settings.journalBytes)), disk: context.disk, time: context.time)
     }
 
     /// Fences the epochs before this one, reads the log behind the covered position, and starts the engine there.
@@ -76,7 +82,7 @@ extension Volume {
             name: name, manifest: manifest, recovered: state, settings: settings, context: context,
             manifests: manifests, journal: journal,
             uploader: Uploader(
-                store: context.store, slots: context.slots, time: context.time, seed: manifest.epoch.value),
+                store: context.store, slots: context.slots, time: context.time, seed: UInt64(truncatingIfNeeded: manifest.volume.bits)),
             closings: ends)
     }
 

@@ -1,4 +1,6 @@
 import BlockMap
+import Cache
+import Logging
 import SegmentLog
 public import StoreCore
 import Synchronization
@@ -25,7 +27,8 @@ extension Volume {
     /// Takes what the buffers hold, and says where the rest lies or which map to ask. One critical section, so that no
     /// block falls between two layers.
     private func planRead(_ range: BlockRange, into buffer: UnsafeMutableRawBufferPointer) throws -> ReadPlan {
-        try state.withLock { state in
+        var ahead: BlockRange?
+        let plan = try state.withLock { state in
             if let failure = state.failure { throw failure }
             guard range.end.byteOffset <= state.sizeBytes else {
                 throw StorageError(.invalid, "\(range) lies beyond the end of \(name)")
@@ -36,7 +39,20 @@ extension Volume {
                 plan.take(from: sealed.buffer, into: buffer)
             }
             state.locate(&plan)
+            let end = BlockIndex(state.sizeBytes / UInt64(blockBytes))
+            ahead = state.readAhead.observe(range, end: end)
             return plan
+        }
+        if let ahead { readAhead(ahead) }
+        return plan
+    }
+
+    /// A sequential reader finds what follows in the cache. Its errors are met again by the read that needs the data.
+    private func readAhead(_ range: BlockRange) {
+        Task { [weak self] in
+            do { try await self?.prefetch(at: range.byteOffset, count: range.byteCount) } catch {
+                self?.context.log.debug("\(self?.name ?? ""): read-ahead failed: \(error)")
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 import BlockMap
+import Cache
 import Journal
 import SegmentLog
 import StoreCore
@@ -24,7 +25,9 @@ extension Volume {
             let previous = state.withLock { $0.failure == nil ? $0.log.hash : nil }
             guard let previous else { return }
             let segment = try await context.workers.run { [self] in
-                try encode(sealed.buffer, at: sealed.position, after: previous)
+                let segment = try encode(sealed.buffer, at: sealed.position, after: previous)
+                keepInCache(segment, from: sealed.buffer)
+                return segment
             }
             let waiters = state.withLock { $0.take(segment, of: sealed, freeze: freeze) }
             let number = uploader.submit(
@@ -42,7 +45,8 @@ extension Volume {
         }
         var builder = try SegmentBuilder(
             id: .log(volume: id, epoch: position.epoch, sequence: position.sequence), keys: context.keys,
-            options: SegmentOptions(recordBlocks: settings.recordBlocks, compressionLevel: settings.compressionLevel))
+            options: SegmentOptions(recordBlocks: settings.recordBlocks, compressionLevel: settings.compressionLevel),
+            expectedBytes: buffer.byteCount)
         try buffer.pieces.forEach { range, piece in
             switch piece {
             case .zero: try builder.appendZeroes(range)
@@ -56,6 +60,14 @@ extension Volume {
         return try builder.seal(
             previousHash: previous, firstWrite: firstWrite, lastWrite: lastWrite, firstTime: buffer.firstTime,
             lastTime: buffer.lastTime, volumeBytes: buffer.volumeBytes)
+    }
+
+    /// What was just written is likely to be read: it stays in memory when the buffer goes.
+    private func keepInCache(_ segment: SealedSegment, from buffer: WriteBuffer) {
+        for entry in segment.index.entries {
+            guard case .data(let record, 0) = entry.content, UInt64(record.blockCount) == entry.range.count else { continue }
+            context.records.insert(segment.reference, record, buffer.bytes(of: entry.range))
+        }
     }
 
     /// The uploader's frontier moved: what is durable leaves the buffers and the journal.

@@ -1,4 +1,5 @@
 import BlockMap
+import Cache
 import Journal
 import SegmentLog
 import Snapshots
@@ -65,6 +66,8 @@ public final class Volume: BlockDevice {
         self.sealedBuffers = buffersEnd
         self.frozenMemtables = memtablesEnd
         uploader.onAdvance { [weak self] in self?.becameDurable(upTo: $0) }
+        // A fence ends the service of this writer for good (R4).
+        uploader.onEnd { [weak self] in self?.fail($0) }
         tasks.withLock {
             $0 = [
                 Task { [weak self] in for await buffer in buffers { await self?.encode(buffer) } },
@@ -103,6 +106,7 @@ struct EngineState {
     /// Data held by `active` and `sealed`.
     var bufferedBytes = 0
     var locks = RangeLocks()
+    var readAhead = ReadAhead()
     /// Tasks that wait for room, for a range or for a seal; all wake and look again.
     var waiters = Waiters()
     /// Counts what waiters wait for, so that none misses it.

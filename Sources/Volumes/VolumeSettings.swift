@@ -25,6 +25,8 @@ public struct VolumeSettings: Sendable {
     public var compressionLevel: Int32? = 1
     /// The local journal's size on disk.
     public var journalBytes: UInt64 = 1 << 30
+    /// One file of it, zero-filled ahead of use; an open waits for the first. At least 2 MiB.
+    public var journalFileBytes = 16 << 20
     /// Every write through the journal first. Without it a killed server loses what was written since the last flush.
     public var isJournaled = true
     public init() {}

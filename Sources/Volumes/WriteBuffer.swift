@@ -86,6 +86,21 @@ final class WriteBuffer: @unchecked Sendable {
                 .copyMemory(from: UnsafeRawBufferPointer(slots))
         }
     }
+    /// The bytes of blocks that this buffer holds all of, as data.
+    func bytes(of range: BlockRange) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: Int(range.byteCount)) { target, count in
+            pieces.forEach(in: range) { part, piece in
+                guard case .slots(let first) = piece else { return }
+                let from = Int(part.byteOffset - range.byteOffset)
+                let bytes = UnsafeMutableRawBufferPointer(target)
+                copy(
+                    slots: first, count: Int(part.count),
+                    to: UnsafeMutableRawBufferPointer(rebasing: bytes[from..<from + Int(part.byteCount)]))
+                count += Int(part.byteCount)
+            }
+            precondition(count == Int(range.byteCount), "the buffer holds what its segment does")
+        }
+    }
     /// The slots' bytes, stretch by stretch: (blocks from the first, bytes).
     func withBytes(slots first: Int, count: Int, _ body: (UInt64, UnsafeRawBufferPointer) throws -> Void) rethrows {
         try forEachStretch(first, count) { done, slots in try body(UInt64(done), UnsafeRawBufferPointer(slots)) }

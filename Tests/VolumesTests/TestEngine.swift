@@ -14,12 +14,22 @@ final class TestBed {
 
     init(store: any ObjectStore = MemoryStore()) async throws {
         self.store = store
-        var template = Array("/tmp/zerofs-volumes-XXXXXX".utf8CString)
-        dataDirectory = String(cString: mkdtemp(&template))
-        settings = EngineSettings(dataDirectory: dataDirectory)
-        settings.diskCacheBytes = 0
-        settings.volume.journalBytes = 128 << 20
+        (dataDirectory, settings) = Self.makeDirectory()
         try await Engine.initialize(store: store, unlock: unlock, time: SystemTime())
+    }
+    /// Another machine at the same store.
+    init(sharing other: TestBed) async throws {
+        store = other.store
+        (dataDirectory, settings) = Self.makeDirectory()
+    }
+    private static func makeDirectory() -> (String, EngineSettings) {
+        var template = Array("/tmp/zerofs-volumes-XXXXXX".utf8CString)
+        let directory = String(cString: mkdtemp(&template))
+        var settings = EngineSettings(dataDirectory: directory)
+        settings.diskCacheBytes = 0
+        settings.volume.journalBytes = 64 << 20
+        settings.volume.journalFileBytes = 2 << 20
+        return (directory, settings)
     }
     deinit { removeTree(dataDirectory) }
 
