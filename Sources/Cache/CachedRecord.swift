@@ -2,8 +2,8 @@ import StoreCore
 
 /// A record's blocks as readers share them.
 struct CachedRecord: Sendable {
-    /// Where `bytes` begins, counted in blocks from the beginning of the record that was asked for. Not 0 only where the
-    /// record moved into another one.
+    /// Where `bytes` begins, counted in blocks from the beginning of the record that was asked for. Not 0 only where
+    /// the record moved into another one.
     var firstBlock: Int
     var bytes: [UInt8]
 
@@ -13,6 +13,8 @@ struct CachedRecord: Sendable {
     /// Traps unless it contains the blocks and `target` has their size.
     func copy(_ block: Int, to target: UnsafeMutableRawBufferPointer) {
         let from = (block - firstBlock) * blockBytes
-        bytes.withUnsafeBytes { target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[from..<from + target.count])) }
+        bytes.withUnsafeBytes {
+            target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[from..<from + target.count]))
+        }
     }
 }

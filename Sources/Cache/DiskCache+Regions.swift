@@ -4,12 +4,15 @@ import Synchronization
 extension DiskCache {
     /// Takes a region of an earlier process into the index, or removes it.
     func load(_ name: String) async {
-        guard let number = UInt64(name.dropFirst(RegionFormat.namePrefix.count), radix: 16), path(number).hasSuffix(name)
+        guard let number = UInt64(name.dropFirst(RegionFormat.namePrefix.count), radix: 16),
+            path(number).hasSuffix(name)
         else { return }
         index.withLock { $0.lastNumber = max($0.lastNumber, number) }
         do {
             let file = try await disk.open(path(number))
-            guard let entries = try await RegionFormat.entries(of: file, byteCount: file.byteCount) else { return await removeFile(number) }
+            guard let entries = try await RegionFormat.entries(of: file, byteCount: file.byteCount) else {
+                return await removeFile(number)
+            }
             index.withLock { index in
                 index.regions.append(DiskCacheIndex.Region(number: number, file: file, byteCount: file.byteCount))
                 for entry in entries {
@@ -34,7 +37,9 @@ extension DiskCache {
     /// Removes a region. What was read since it was written gets a second life, up to half a region.
     func evict(_ region: DiskCacheIndex.Region, keepingUsed: Bool = true) async {
         var entries: [RegionFormat.Entry]?
-        do { entries = try await RegionFormat.entries(of: region.file, byteCount: region.byteCount) } catch { index.withLock { $0.counts.errors += 1 } }
+        do { entries = try await RegionFormat.entries(of: region.file, byteCount: region.byteCount) } catch {
+            index.withLock { $0.counts.errors += 1 }
+        }
         let used = index.withLock { index in
             index.regions.removeAll { $0.number == region.number }
             guard let entries else {

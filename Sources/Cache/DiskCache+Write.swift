@@ -64,7 +64,9 @@ extension DiskCache {
 
     /// Writes the directory of the region being filled, which lets it survive a restart.
     func sealActive() async {
-        guard let (region, entries) = index.withLock({ index in index.active.map { ($0, index.entries) } }) else { return }
+        guard let (region, entries) = index.withLock({ index in index.active.map { ($0, index.entries) } }) else {
+            return
+        }
         do {
             let directory = RegionFormat.directory(entries, at: region.byteCount)
             try await region.file.write(directory, at: region.byteCount)

@@ -1,7 +1,7 @@
 import StoreCore
 
-/// What the disk cache has in memory: where each frame lies, and what waits to be written. Pure; bounded by the number of
-/// frames (about 45 bytes each) and of waiting bytes.
+/// What the disk cache has in memory: where each frame lies, and what waits to be written. Pure; bounded by the
+/// number of frames (about 45 bytes each) and of waiting bytes.
 struct DiskCacheIndex {
     struct Slot {
         var region: UInt64
@@ -38,7 +38,8 @@ struct DiskCacheIndex {
     func region(_ number: UInt64) -> Region? {
         if let active, active.number == number { return active }
         // Ascending, and without gaps for the most part.
-        var low = 0, high = regions.count
+        var low = 0
+        var high = regions.count
         while low < high {
             let middle = (low + high) / 2
             if regions[middle].number < number { low = middle + 1 } else { high = middle }

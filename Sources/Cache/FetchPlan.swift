@@ -1,8 +1,8 @@
 public import SegmentLog
 import StoreCore
 
-/// Which ranged GETs bring a set of records: neighbours of one segment share a GET where the gap between them is cheaper
-/// than another request. A value: made without any effect.
+/// Which ranged GETs bring a set of records: neighbours of one segment share a GET where the gap between them is
+/// cheaper than another request. A value: made without any effect.
 public struct FetchPlan: Hashable, Sendable {
     public struct Get: Hashable, Sendable {
         public var segment: SegmentReference
@@ -22,7 +22,8 @@ public struct FetchPlan: Hashable, Sendable {
         }
         for index in order {
             let (segment, record) = records[index]
-            let start = UInt64(record.position), end = start + UInt64(record.byteCount)
+            let start = UInt64(record.position)
+            let end = start + UInt64(record.byteCount)
             if let last = gets.last, last.segment == segment, start >= last.range.upperBound,
                 start - last.range.upperBound <= UInt64(limits.gapBytesMax),
                 end - last.range.lowerBound <= UInt64(limits.getBytesMax)

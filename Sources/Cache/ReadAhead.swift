@@ -1,7 +1,7 @@
 public import StoreCore
 
-/// Notices readers that go through a device in order, and says what to fetch ahead of them. A value with no effects: one
-/// for each device, in the caller's lock.
+/// Notices readers that go through a device in order, and says what to fetch ahead of them. A value with no effects:
+/// one for each device, in the caller's lock.
 ///
 /// A stream is believed at its second read in order. Its window then grows from 128 KiB to 4 MiB, twofold with each
 /// prefetch, and the next part is asked for when half of the last one is used. Streams may interleave; reads of one
@@ -27,7 +27,9 @@ public struct ReadAhead: Sendable {
 
     /// Notes a read, and returns the blocks to fetch ahead, if any.
     /// - Parameter end: of the device; nothing beyond is returned.
-    public mutating func observe(_ range: BlockRange, end: BlockIndex = BlockIndex(.max / UInt64(blockBytes))) -> BlockRange? {
+    public mutating func observe(_ range: BlockRange, end: BlockIndex = BlockIndex(.max / UInt64(blockBytes)))
+        -> BlockRange?
+    {
         guard !range.isEmpty else { return nil }
         clock += 1
         guard let index = streams.firstIndex(where: { Self.continues($0, range) }) else {

@@ -2,8 +2,8 @@ public import SegmentLog
 import StoreCore
 import Synchronization
 
-/// The memory tier: decoded records, keyed by their place in a segment. Scan-resistant, bounded in bytes; any thread may
-/// use it. Split into shards, each with a lock that is held for a lookup, never for a copy.
+/// The memory tier: decoded records, keyed by their place in a segment. Scan-resistant, bounded in bytes; any thread
+/// may use it. Split into shards, each with a lock that is held for a lookup, never for a copy.
 public final class RecordCache: Sendable {
     private struct State {
         var order: S3FIFO<CachedRecord>

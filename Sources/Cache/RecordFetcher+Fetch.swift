@@ -23,7 +23,8 @@ extension RecordFetcher {
     /// Ends what the disk has; returns the rest.
     private func fetchFromDisk(_ fetches: [RecordFetch]) async -> [RecordFetch] {
         guard let disk else { return fetches }
-        var there: [RecordFetch] = [], absent: [RecordFetch] = []
+        var there: [RecordFetch] = []
+        var absent: [RecordFetch] = []
         for fetch in fetches {
             if disk.contains(fetch.key) { there.append(fetch) } else { absent.append(fetch) }
         }
@@ -69,9 +70,9 @@ extension RecordFetcher {
                 counts.bytesFetched += UInt64(bytes.count)
             }
             await open(fetches, in: bytes, from: get.range.lowerBound)
-        } catch where error.storageCode == .notFound {
+        } catch  where error.storageCode == .notFound {
             await relocate(fetches, from: get.segment, slots: slots)
-        } catch where error.storageCode == .invalid {
+        } catch  where error.storageCode == .invalid {
             // The store's word for a range beyond the object's end.
             for fetch in fetches { fail(fetch, fetch.error(.corrupt, "the object ends before this record (\(error))")) }
         } catch {
@@ -90,7 +91,8 @@ extension RecordFetcher {
     }
     private func openPart(_ fetches: ArraySlice<RecordFetch>, in bytes: [UInt8], from start: UInt64) {
         for fetch in fetches {
-            let from = Int(UInt64(fetch.record.position) - start), to = from + Int(fetch.record.byteCount)
+            let from = Int(UInt64(fetch.record.position) - start)
+            let to = from + Int(fetch.record.byteCount)
             guard to <= bytes.count else {
                 fail(fetch, fetch.error(.corrupt, "the object ends \(to - bytes.count) bytes before this record does"))
                 continue

@@ -6,12 +6,12 @@ import Synchronization
 
 /// Reads blocks by their place in the log: from memory, from disk, from the store, in that order.
 ///
-/// What misses is fetched in parallel; neighbours join into one GET, and equal misses of any number of readers share one
-/// fetch. A fetch belongs to nobody: a reader that goes away does not end it for the others. A failure reaches all who
-/// wait for that record, and the next reader tries again.
-/// Any thread may use it.
+/// What misses is fetched in parallel; neighbours join into one GET, and equal misses of any number of readers share
+/// one fetch. A fetch belongs to nobody: a reader that goes away does not end it for the others. A failure reaches
+/// all who wait for that record, and the next reader tries again. Any thread may use it.
 public final class RecordFetcher: Sendable {
-    /// Blocks wanted: `blocks` blocks from `location` on, to go to `bufferOffset` bytes of a buffer. They lie in one record.
+    /// Blocks wanted: `blocks` blocks from `location` on, to go to `bufferOffset` bytes of a buffer. They lie in one
+    /// record.
     public typealias Wanted = (location: BlockLocation, blocks: Int, bufferOffset: Int)
 
     public let memory: RecordCache
@@ -43,9 +43,9 @@ public final class RecordFetcher: Sendable {
 
     public var statistics: FetchStatistics { counts.withLock { $0 } }
 
-    /// Fills the parts of `buffer`. Throws `notFound` when a segment is gone and nobody knows where its records went (the
-    /// caller looks again with the current map), `corrupt` naming object and position, `unavailable`.
-    /// After an error the buffer's bytes mean nothing.
+    /// Fills the parts of `buffer`. Throws `notFound` when a segment is gone and nobody knows where its records went
+    /// (the caller looks again with the current map), `corrupt` naming object and position, `unavailable`. After an
+    /// error the buffer's bytes mean nothing.
     public func read(_ wanted: [Wanted], into buffer: IOBuffer) async throws {
         var waits: [(Int, Flight)] = []
         var owned: [RecordFetch] = []
@@ -89,7 +89,8 @@ public final class RecordFetcher: Sendable {
         buffer.withMutableBytes { record.copy(block, to: part(want, of: $0)) }
     }
     private func part(_ want: Wanted, of buffer: UnsafeMutableRawBufferPointer) -> UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(rebasing: buffer[want.bufferOffset..<want.bufferOffset + want.blocks * blockBytes])
+        UnsafeMutableRawBufferPointer(
+            rebasing: buffer[want.bufferOffset..<want.bufferOffset + want.blocks * blockBytes])
     }
 
     private func join(_ want: Wanted, reading: Bool, _ owned: inout [RecordFetch]) -> Flight {

@@ -1,11 +1,11 @@
 /// A cache's order of eviction: S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP '23).
 ///
-/// New records enter a small queue, a tenth of the room. One that was read again there moves to the main queue; one that
-/// was not leaves, and only its fingerprint stays in the ghost queue, so that it enters the main queue if it comes soon
-/// again. So a scan passes through the small queue and leaves the main one alone.
+/// New records enter a small queue, a tenth of the room. One that was read again there moves to the main queue; one
+/// that was not leaves, and only its fingerprint stays in the ghost queue, so that it enters the main queue if it
+/// comes soon again. So a scan passes through the small queue and leaves the main one alone.
 ///
-/// A second read counts only if it reads a block that was read before: reading a record's eight blocks one by one is one
-/// pass over it, not eight uses.
+/// A second read counts only if it reads a block that was read before: reading a record's eight blocks one by one is
+/// one pass over it, not eight uses.
 struct S3FIFO<Value> {
     let weightMax: Int
     private let smallMax: Int

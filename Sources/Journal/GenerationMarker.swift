@@ -45,12 +45,16 @@ struct GenerationMarker: Hashable {
 extension GenerationMarker {
     init(decoding bytes: [UInt8], path: String) throws(StorageError) {
         var reader = ByteReader(bytes, object: path)
-        guard try reader.raw(8).elementsEqual(Self.magic) else { throw .corrupt(path, at: 0, "it is no journal's token") }
+        guard try reader.raw(8).elementsEqual(Self.magic) else {
+            throw .corrupt(path, at: 0, "it is no journal's token")
+        }
         let version = try reader.littleEndian(UInt16.self)
         guard version == 1 else {
             throw StorageError(.unsupported, "the journal \(path) has version \(version): use the zerofs that wrote it")
         }
-        guard try reader.raw(6).allSatisfy({ $0 == 0 }) else { throw .corrupt(path, at: 10, "reserved bytes are not zero") }
+        guard try reader.raw(6).allSatisfy({ $0 == 0 }) else {
+            throw .corrupt(path, at: 10, "reserved bytes are not zero")
+        }
         volume = VolumeID(try reader.identifier())
         token = OwnerToken(try reader.identifier())
         generation = try reader.littleEndian()

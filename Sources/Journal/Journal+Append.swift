@@ -29,9 +29,10 @@ extension Journal {
         }
     }
 
-    /// Waits until an entry of this many bytes (`JournalAppend.entryBytes`) can probably be appended. At `bytesMax` that
-    /// takes a `release`: the caller must see to it that what is in the journal gets uploaded.
-    /// Throws `full` where the disk is full, `cancelled` with its task, `unavailable` once the journal failed or closed.
+    /// Waits until an entry of this many bytes (`JournalAppend.entryBytes`) can probably be appended. At `bytesMax`
+    /// that takes a `release`: the caller must see to it that what is in the journal gets uploaded.
+    /// Throws `full` where the disk is full, `cancelled` with its task, `unavailable` once the journal failed or
+    /// closed.
     public func makeRoom(bytes: Int) async throws {
         try checkFits(bytes)
         if position.withLock({ $0.hasRoom(for: bytes) }) { return }

@@ -24,9 +24,9 @@ public struct JournalReplaySummary: Hashable, Sendable {
 
 extension Journal {
     /// Returns a generation's entries in order, up to the first break of the chain, which after a crash is the normal
-    /// end. One file (`JournalLimits.fileBytes`) is in memory at a time. What is returned survives the host, for each file
-    /// is synced before it is read: after a SIGKILL its entries may be in the page cache only, and a flush after the
-    /// replay answers for them as well.
+    /// end. One file (`JournalLimits.fileBytes`) is in memory at a time. What is returned survives the host, for each
+    /// file is synced before it is read: after a SIGKILL its entries may be in the page cache only, and a flush after
+    /// the replay answers for them as well.
     /// Throws `denied` where the ring lacks a key, and what `body` throws.
     @discardableResult
     public static func replay(

@@ -53,7 +53,8 @@ public final class Journal: Sendable {
             try await disk.put("\(path)/\(GenerationMarker.fileName)", marker.bytes)
             let identity = JournalFormat.identity(volume, token, generation: number, file: 1)
             let first = try await JournalFile.prepare(
-                1, cipher: try keys.sealing(.journal, identity: identity), in: path, bytes: limits.fileBytes, disk: disk)
+                1, cipher: try keys.sealing(.journal, identity: identity), in: path, bytes: limits.fileBytes, disk: disk
+            )
             return Journal(
                 marker: marker, path: path, first: first, position: try AppendPosition(first, time: time.now()),
                 keys: keys, limits: limits, disk: disk, time: time)

@@ -67,7 +67,9 @@ struct AppendPosition {
     mutating func append(_ head: EntryHead, _ payload: UnsafeRawBufferPointer) throws {
         let count = JournalFormat.entryBytes(payload: payload.count)
         let length = UInt32(count - JournalFormat.lengthBytes).littleEndian
-        chain.withUnsafeMutableBytes { $0.storeBytes(of: length, toByteOffset: JournalFormat.tagBytes, as: UInt32.self) }
+        chain.withUnsafeMutableBytes {
+            $0.storeBytes(of: length, toByteOffset: JournalFormat.tagBytes, as: UInt32.self)
+        }
         let (cipher, chain, position) = (target.cipher, chain, position)
         var tag: UInt128 = 0
         try target.file.store(at: position, count: count) { place in

@@ -70,7 +70,8 @@ struct JournalFileReader {
 
     /// nil, and the position stays, where no genuine entry follows.
     private mutating func nextEntry() throws -> (EntryHead, ArraySlice<UInt8>)? {
-        guard let cipher, let length = claimedLength, position + JournalFormat.lengthBytes + length <= bytes.count else {
+        guard let cipher, let length = claimedLength, position + JournalFormat.lengthBytes + length <= bytes.count
+        else {
             return nil
         }
         let start = position + JournalFormat.lengthBytes

@@ -35,7 +35,8 @@ extension Journal {
             let markerPath = "\(path)/\(GenerationMarker.fileName)"
             let marker = try GenerationMarker(decoding: try await disk.read(markerPath), path: markerPath)
             guard marker.volume == volume, marker.generation == number else {
-                throw StorageError.corrupt(markerPath, "it belongs to generation \(marker.generation) of volume \(marker.volume)")
+                throw StorageError.corrupt(
+                    markerPath, "it belongs to generation \(marker.generation) of volume \(marker.volume)")
             }
             found.append(
                 JournalGeneration(

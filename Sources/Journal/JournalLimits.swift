@@ -12,13 +12,16 @@ public struct JournalLimits: Sendable {
         self.bytesMax = bytesMax
     }
     /// The largest payload of one write.
-    public var payloadBytesMax: Int { fileBytes - JournalFormat.fileOverheadBytes - JournalFormat.entryBytes(payload: 0) }
+    public var payloadBytesMax: Int {
+        fileBytes - JournalFormat.fileOverheadBytes - JournalFormat.entryBytes(payload: 0)
+    }
 
     func check() throws {
         guard fileBytes >= 64 << 10, fileBytes <= 1 << 30, bytesMax / 2 >= fileBytes else {
             throw StorageError(
                 .invalid,
-                "a journal of \(bytesMax) bytes in files of \(fileBytes) cannot work: files have 64K to 1G, and at least two fit")
+                "a journal of \(bytesMax) bytes in files of \(fileBytes) cannot work: files have 64K to 1G, and at least two fit"
+            )
         }
     }
 }

@@ -33,7 +33,8 @@ struct LagMarks {
     mutating func append(_ sequence: WriteSequence, _ time: Timestamp, bytes: Int) {
         defer { bytesAppended += UInt64(bytes) }
         if let last = marks.last {
-            let isDue = bytesAppended - last.bytesBefore >= 1 << 20 || time.nanoseconds - last.time.nanoseconds >= 50_000_000
+            let isDue =
+                bytesAppended - last.bytesBefore >= 1 << 20 || time.nanoseconds - last.time.nanoseconds >= 50_000_000
             guard isDue, marks.count < Self.countMax else { return }
         }
         marks.append(Mark(sequence: sequence, time: time, bytesBefore: bytesAppended))

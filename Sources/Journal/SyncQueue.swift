@@ -1,7 +1,7 @@
 import StoreCore
 
-/// Group commit: the first who asks leads and syncs for all that was appended so far; who comes meanwhile waits, and the
-/// first of those whom that sync did not cover leads the next.
+/// Group commit: the first who asks leads and syncs for all that was appended so far; who comes meanwhile waits, and
+/// the first of those whom that sync did not cover leads the next.
 struct SyncQueue {
     typealias Continuation = CheckedContinuation<Turn, any Error>
     enum Turn { case covered, lead }

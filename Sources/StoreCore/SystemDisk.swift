@@ -144,7 +144,8 @@ extension SystemDisk {
 
     /// Reserving first shows a full disk before anything is written. Writing the zeroes turns reserved extents into
     /// written ones, so that a later fdatasync has no metadata to change: that costs a second wait for the disk.
-    private static func fillWithZeroes(_ descriptor: borrowing FileDescriptor, _ byteCount: Int, _ path: String) throws {
+    private static func fillWithZeroes(_ descriptor: borrowing FileDescriptor, _ byteCount: Int, _ path: String) throws
+    {
         let reserved = posix_fallocate(descriptor.value, 0, byteCount)
         guard reserved == 0 || reserved == EOPNOTSUPP || reserved == EINVAL else {
             errno = reserved

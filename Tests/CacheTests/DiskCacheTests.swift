@@ -1,9 +1,10 @@
-@testable import Cache
 import Foundation
 import ObjectStorage
 import SegmentLog
 import StoreCore
 import Testing
+
+@testable import Cache
 
 @Suite struct DiskTierMayLieButNeverHarms {
     private func files(_ directory: String) throws -> [String] {
@@ -11,7 +12,8 @@ import Testing
     }
 
     @Test func servesAcrossARestart() async throws {
-        let fixture = Fixture(), directory = Fixture.temporaryDirectory()
+        let fixture = Fixture()
+        let directory = Fixture.temporaryDirectory()
         defer { try! FileManager.default.removeItem(atPath: directory) }
         let segment = try await fixture.segment(1)
         let first = try await DiskCache(directory: directory, bytesMax: 64 << 20)
@@ -31,7 +33,8 @@ import Testing
     }
 
     @Test func corruptFramesAreMissesAndForgotten() async throws {
-        let fixture = Fixture(), directory = Fixture.temporaryDirectory()
+        let fixture = Fixture()
+        let directory = Fixture.temporaryDirectory()
         defer { try! FileManager.default.removeItem(atPath: directory) }
         let segment = try await fixture.segment(1)
         let disk = try await DiskCache(directory: directory, bytesMax: 64 << 20)
@@ -53,7 +56,8 @@ import Testing
     }
 
     @Test func damagedRegionsAreDroppedAtTheStart() async throws {
-        let fixture = Fixture(), directory = Fixture.temporaryDirectory()
+        let fixture = Fixture()
+        let directory = Fixture.temporaryDirectory()
         defer { try! FileManager.default.removeItem(atPath: directory) }
         let segment = try await fixture.segment(1)
         let disk = try await DiskCache(directory: directory, bytesMax: 64 << 20)
@@ -77,8 +81,12 @@ import Testing
         let directory = Fixture.temporaryDirectory()
         defer { try! FileManager.default.removeItem(atPath: directory) }
         let disk = try await DiskCache(directory: directory, bytesMax: 8 << 20, framesMax: 1000)
-        func key(_ number: UInt64) -> RecordKey { RecordKey(segment: UInt128(number &* 0x9e37_79b9_7f4a_7c15), position: 0) }
-        func frame(_ number: UInt64) -> [UInt8] { [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 16 << 10) }
+        func key(_ number: UInt64) -> RecordKey {
+            RecordKey(segment: UInt128(number &* 0x9e37_79b9_7f4a_7c15), position: 0)
+        }
+        func frame(_ number: UInt64) -> [UInt8] {
+            [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 16 << 10)
+        }
         disk.insert(key(0), frame(0))
         for number in 1...4000 as ClosedRange<UInt64> {
             disk.insert(key(number), frame(number))
@@ -90,7 +98,9 @@ import Testing
         await disk.drain()
         let counts = disk.statistics
         #expect(counts.bytes <= 8 << 20 && counts.records <= 512 && counts.errors == 0)
-        let onDisk = try files(directory).reduce(0) { $0 + (try FileManager.default.attributesOfItem(atPath: $1)[.size] as! Int) }
+        let onDisk = try files(directory).reduce(0) {
+            $0 + (try FileManager.default.attributesOfItem(atPath: $1)[.size] as! Int)
+        }
         #expect(onDisk <= 8 << 20)
         #expect(await disk.read(key(4000)) == frame(4000))
         #expect(await disk.read(key(1)) == nil)
@@ -101,7 +111,8 @@ import Testing
     }
 
     @Test func aDirectoryThatVanishesIsAMissNotAnError() async throws {
-        let fixture = Fixture(), directory = Fixture.temporaryDirectory()
+        let fixture = Fixture()
+        let directory = Fixture.temporaryDirectory()
         let disk = try await DiskCache(directory: directory, bytesMax: 64 << 20)
         try FileManager.default.removeItem(atPath: directory)
         let segment = try await fixture.segment(1)

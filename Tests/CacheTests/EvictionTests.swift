@@ -1,7 +1,8 @@
-@testable import Cache
 import SegmentLog
 import StoreCore
 import Testing
+
+@testable import Cache
 
 @Suite struct MemoryTierKeepsWhatIsUsed {
     private func key(_ number: UInt64) -> RecordKey {
@@ -83,12 +84,16 @@ import Testing
 }
 
 @Suite struct ReadAheadFollowsStreams {
-    private func range(_ first: UInt64, _ count: UInt64 = 8) -> BlockRange { BlockRange(first: BlockIndex(first), count: count) }
+    private func range(_ first: UInt64, _ count: UInt64 = 8) -> BlockRange {
+        BlockRange(first: BlockIndex(first), count: count)
+    }
 
     @Test func sequentialReadsGrowTheWindow() {
         var ahead = ReadAhead()
         var fetched: [BlockRange] = []
-        for read in 0..<2000 as Range<UInt64> { if let next = ahead.observe(range(100 + read * 8)) { fetched.append(next) } }
+        for read in 0..<2000 as Range<UInt64> {
+            if let next = ahead.observe(range(100 + read * 8)) { fetched.append(next) }
+        }
         #expect(fetched[0] == BlockRange(first: BlockIndex(116), count: 32))
         // Gapless, and never far ahead.
         for (a, b) in zip(fetched, fetched.dropFirst()) { #expect(a.end == b.first) }
@@ -107,7 +112,8 @@ import Testing
         var counts = [0, 0, 0]
         for read in 0..<400 as Range<UInt64> {
             let swapped = read ^ 1
-            for (stream, base) in [0, 1_000_000, 2_000_000].enumerated() where ahead.observe(range(UInt64(base) + swapped * 8)) != nil {
+            for (stream, base) in [0, 1_000_000, 2_000_000].enumerated()
+            where ahead.observe(range(UInt64(base) + swapped * 8)) != nil {
                 counts[stream] += 1
             }
         }

@@ -9,11 +9,14 @@ import Testing
 @Suite struct FetcherReadsWhatTheLogHolds {
     @Test func readsAcrossRecordsAndSegments() async throws {
         let fixture = Fixture()
-        let one = try await fixture.segment(1), two = try await fixture.segment(2, compressible: true)
+        let one = try await fixture.segment(1)
+        let two = try await fixture.segment(2, compressible: true)
         let fetcher = fixture.fetcher()
         #expect(try await fixture.read(fetcher, one, 3..<61) == one.expected(1, 3..<61))
         #expect(fixture.store.counts().rangedGet == 1)
-        #expect(try await fixture.read(fetcher, two, 0..<64) == (0..<64).flatMap { Fixture.block(2, $0, compressible: true) })
+        #expect(
+            try await fixture.read(fetcher, two, 0..<64)
+                == (0..<64).flatMap { Fixture.block(2, $0, compressible: true) })
         let gets = fixture.store.counts().rangedGet
         #expect(try await fixture.read(fetcher, one, 0..<64) == one.expected(1, 0..<64))
         #expect(fixture.store.counts().rangedGet == gets)
@@ -31,7 +34,10 @@ import Testing
         try await withThrowingTaskGroup(of: Bool.self) { group in
             for reader in 0..<100 as Range<UInt64> {
                 let block = 8 + reader % 8
-                group.addTask { try await fixture.read(fetcher, segment, block..<block + 1) == segment.expected(1, block..<block + 1) }
+                group.addTask {
+                    try await fixture.read(fetcher, segment, block..<block + 1)
+                        == segment.expected(1, block..<block + 1)
+                }
             }
             for try await isRight in group { #expect(isRight) }
         }
@@ -50,7 +56,10 @@ import Testing
         let codes = await withTaskGroup(of: ErrorCode?.self) { group in
             for _ in 0..<20 {
                 group.addTask {
-                    do { _ = try await fixture.read(fetcher, segment, 0..<1); return nil } catch { return error.storageCode }
+                    do {
+                        _ = try await fixture.read(fetcher, segment, 0..<1)
+                        return nil
+                    } catch { return error.storageCode }
                 }
             }
             return await group.reduce(into: []) { $0.append($1) }
@@ -91,7 +100,9 @@ import Testing
         // A cut object: the last records are missing, in whole or in part.
         #expect(fixture.memoryStore.truncate(segment.reference.id.key, to: Int(segment.index.records[7].position) + 10))
         for block in [56, 60] as [UInt64] {
-            let cut = await #expect(throws: StorageError.self) { try await fixture.read(fetcher, segment, block..<block + 1) }
+            let cut = await #expect(throws: StorageError.self) {
+                try await fixture.read(fetcher, segment, block..<block + 1)
+            }
             #expect(cut?.code == .corrupt)
         }
         #expect(fixture.memoryStore.truncate(segment.reference.id.key, to: 100))
@@ -106,7 +117,9 @@ import Testing
         await fetcher.prefetch(fixture.wanted(segment, 0..<32))
         #expect(fetcher.statistics.prefetched == 4)
         var target = [UInt8](repeating: 0, count: 8 * blockBytes)
-        #expect(target.withUnsafeMutableBytes { fetcher.memory.copyNow(fixture.location(segment, 16), blocks: 8, into: $0) })
+        #expect(
+            target.withUnsafeMutableBytes { fetcher.memory.copyNow(fixture.location(segment, 16), blocks: 8, into: $0) }
+        )
         #expect(target == segment.expected(1, 16..<24))
         #expect(fixture.store.counts().rangedGet == 1)
     }
@@ -114,7 +127,9 @@ import Testing
 
 @Suite struct RepackedSegmentsAreFound {
     /// Packs the records into a new segment, as the cleaner does, and removes the old one.
-    private func repack(_ fixture: Fixture, _ old: SealedSegment, records: [Int], generation: UInt64 = 1) async throws -> SealedSegment {
+    private func repack(_ fixture: Fixture, _ old: SealedSegment, records: [Int], generation: UInt64 = 1) async throws
+        -> SealedSegment
+    {
         var packer = try PackedSegmentBuilder(generation: generation, keys: Fixture.keys)
         var places: [UInt32: RecordLocation] = [:]
         for number in records {
@@ -146,7 +161,8 @@ import Testing
         let caching = fixture.fetcher()
         _ = try await fixture.read(caching, old, 10..<14)
         var target = [UInt8](repeating: 0, count: blockBytes)
-        #expect(target.withUnsafeMutableBytes { caching.memory.copyNow(fixture.location(old, 12), blocks: 1, into: $0) })
+        #expect(
+            target.withUnsafeMutableBytes { caching.memory.copyNow(fixture.location(old, 12), blocks: 1, into: $0) })
         #expect(target == old.expected(1, 12..<13))
     }
 
@@ -163,7 +179,8 @@ import Testing
 
     @Test func blocksThatMovedIntoAnotherRecordAreShifted() async throws {
         let fixture = Fixture()
-        let old = try await fixture.segment(1), new = try await fixture.segment(2, holding: 1, blocks: 32, recordBlocks: 32)
+        let old = try await fixture.segment(1)
+        let new = try await fixture.segment(2, holding: 1, blocks: 32, recordBlocks: 32)
         // Blocks 8..<16 of the volume: record 1 of the old segment, offset 8 in the new one's only record.
         fixture.relocations.withLock { known in
             known[old.reference] = Relocation([

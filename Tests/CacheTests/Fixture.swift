@@ -38,7 +38,9 @@ final class Fixture: Sendable {
         return sealed
     }
     static func block(_ segment: UInt64, _ block: UInt64, compressible: Bool = false) -> [UInt8] {
-        if compressible { return [UInt8](repeating: UInt8(truncatingIfNeeded: segment &* 31 &+ block), count: blockBytes) }
+        if compressible {
+            return [UInt8](repeating: UInt8(truncatingIfNeeded: segment &* 31 &+ block), count: blockBytes)
+        }
         var random = SplitMix64(seed: segment << 32 | block)
         return (0..<blockBytes / 8).flatMap { _ in withUnsafeBytes(of: random.next()) { Array($0) } }
     }
@@ -65,7 +67,9 @@ final class Fixture: Sendable {
             return (location, Int(extent.range.count), Int(extent.range.first - range.first) * blockBytes)
         }
     }
-    func location(_ segment: SealedSegment, _ block: UInt64) -> BlockLocation { wanted(segment, block..<block + 1)[0].location }
+    func location(_ segment: SealedSegment, _ block: UInt64) -> BlockLocation {
+        wanted(segment, block..<block + 1)[0].location
+    }
 
     static func temporaryDirectory() -> String { NSTemporaryDirectory() + "zerofs-cache-\(UUID().uuidString)" }
 }

@@ -13,9 +13,11 @@ import Testing
         }
         let limits = FetchLimits(gapBytesMax: 64 << 10, getBytesMax: 1 << 20)
         // Out of order, over a gap of one record (32 KiB), not over one of three.
-        let plan = FetchPlan([record(one, 7), record(one, 1), record(two, 0), record(one, 3), record(one, 2)], limits: limits)
+        let plan = FetchPlan(
+            [record(one, 7), record(one, 1), record(two, 0), record(one, 3), record(one, 2)], limits: limits)
         #expect(plan.gets.map(\.members) == [[1, 4, 3], [0], [2]])
-        let first = one.index.records[1], last = one.index.records[3]
+        let first = one.index.records[1]
+        let last = one.index.records[3]
         #expect(plan.gets[0].range == UInt64(first.position)..<UInt64(last.position + last.byteCount))
         let bridged = FetchPlan([record(one, 1), record(one, 3)], limits: limits)
         #expect(bridged.gets.count == 1)

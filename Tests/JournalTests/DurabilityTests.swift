@@ -30,11 +30,17 @@ import Testing
         let fixture = Fixture()
         let journal = try await fixture.open()
         try await fixture.write(journal, 1)
-        fixture.memory.state.withLock { $0.failsSync = true; $0.syncDelay = .milliseconds(20) }
+        fixture.memory.state.withLock {
+            $0.failsSync = true
+            $0.syncDelay = .milliseconds(20)
+        }
         let failures = await withTaskGroup(of: Bool.self) { group in
             for _ in 0..<16 {
                 group.addTask {
-                    do { try await journal.sync(upTo: WriteSequence(1)); return false } catch { return true }
+                    do {
+                        try await journal.sync(upTo: WriteSequence(1))
+                        return false
+                    } catch { return true }
                 }
             }
             return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
@@ -48,7 +54,8 @@ import Testing
         fixture.memory.state.withLock { $0.syncDelay = .milliseconds(30) }
         try await withThrowingTaskGroup(of: Void.self) { group in
             for sequence in 1...64 as ClosedRange<UInt64> {
-                #expect(try fixture.appendNow(journal, sequence, .zero(BlockRange(first: BlockIndex(0), count: sequence))))
+                #expect(
+                    try fixture.appendNow(journal, sequence, .zero(BlockRange(first: BlockIndex(0), count: sequence))))
                 group.addTask { try await journal.sync(upTo: WriteSequence(sequence)) }
             }
             try await group.waitForAll()
@@ -74,7 +81,8 @@ import Testing
         let fixture = Fixture(files: 3)
         let journal = try await fixture.open()
         var sequence: UInt64 = 0
-        let operation = JournalOperation.write(BlockRange(first: BlockIndex(1), count: 4), Fixture.pattern(1, blocks: 4))
+        let operation = JournalOperation.write(
+            BlockRange(first: BlockIndex(1), count: 4), Fixture.pattern(1, blocks: 4))
         fill: while true {
             while try fixture.appendNow(journal, sequence + 1, operation) { sequence += 1 }
             if journal.status.bytesOnDisk == limit(fixture) { break fill }
@@ -102,14 +110,20 @@ import Testing
 
     @Test func fullDiskIsSaidAndPasses() async throws {
         let fixture = Fixture()
-        fixture.memory.state.withLock { $0.failsCreate = StorageError(.full, "cannot reserve: No space left on device") }
+        fixture.memory.state.withLock {
+            $0.failsCreate = StorageError(.full, "cannot reserve: No space left on device")
+        }
         await #expect(throws: StorageError.self) { _ = try await fixture.open() }
         #expect(fixture.memory.fileNames.isEmpty && fixture.memory.state.withLock { $0.directories.count } <= 1)
         fixture.memory.state.withLock { $0.failsCreate = nil }
         let journal = try await fixture.open()
-        fixture.memory.state.withLock { $0.failsCreate = StorageError(.full, "cannot reserve: No space left on device") }
+        fixture.memory.state.withLock {
+            $0.failsCreate = StorageError(.full, "cannot reserve: No space left on device")
+        }
         var failure: (any Error)?
-        do { for sequence in 1...40 as ClosedRange<UInt64> { try await fixture.write(journal, sequence) } } catch { failure = error }
+        do { for sequence in 1...40 as ClosedRange<UInt64> { try await fixture.write(journal, sequence) } } catch {
+            failure = error
+        }
         #expect(failure?.storageCode == .full)
         fixture.memory.state.withLock { $0.failsCreate = nil }
         try await fixture.write(journal, 50)

@@ -57,7 +57,9 @@ final class Fixture: @unchecked Sendable {
     func write(_ journal: Journal, _ sequence: UInt64, blocks: Int = 1) async throws {
         try await append(
             journal, sequence,
-            .write(BlockRange(first: BlockIndex(sequence * 10), count: UInt64(blocks)), Self.pattern(sequence, blocks: blocks)))
+            .write(
+                BlockRange(first: BlockIndex(sequence * 10), count: UInt64(blocks)),
+                Self.pattern(sequence, blocks: blocks)))
     }
 
     func generations() async throws -> [JournalGeneration] {
@@ -66,7 +68,9 @@ final class Fixture: @unchecked Sendable {
     func replay(_ generation: JournalGeneration? = nil) async throws -> ([JournalEntry], JournalReplaySummary) {
         let last = try await generations().last
         var found: [JournalEntry] = []
-        let summary = try await Journal.replay(try #require(generation ?? last), keys: keys, disk: disk) { found.append($0) }
+        let summary = try await Journal.replay(try #require(generation ?? last), keys: keys, disk: disk) {
+            found.append($0)
+        }
         return (found, summary)
     }
     /// Waits for what the journal does in the background.

@@ -1,7 +1,8 @@
-@testable import Codec
-@testable import Journal
 import StoreCore
 import Testing
+
+@testable import Codec
+@testable import Journal
 
 /// Bytes as they lie on local disks: a change here is a change of the format, and needs a new version number.
 @Suite struct JournalBytesNeverChange {
@@ -40,12 +41,17 @@ import Testing
         try await disk.put("\(path)/token", marker.bytes)
         let generations = try await Journal.generations(directory: "/journal", volume: volume, disk: disk)
         var found: [JournalEntry] = []
-        let summary = try await Journal.replay(try #require(generations.first), keys: keys, disk: disk) { found.append($0) }
+        let summary = try await Journal.replay(try #require(generations.first), keys: keys, disk: disk) {
+            found.append($0)
+        }
         #expect(summary.isClosed)
-        #expect(found == [
-            JournalEntry(sequence: WriteSequence(1000), time: time, operation: .zero(BlockRange(first: BlockIndex(5), count: 300))),
-            JournalEntry(sequence: WriteSequence(1001), time: time, operation: .resize(1 << 40)),
-        ])
+        #expect(
+            found == [
+                JournalEntry(
+                    sequence: WriteSequence(1000), time: time,
+                    operation: .zero(BlockRange(first: BlockIndex(5), count: 300))),
+                JournalEntry(sequence: WriteSequence(1001), time: time, operation: .resize(1 << 40)),
+            ])
     }
 
     private static let token = """

@@ -1,7 +1,8 @@
-@testable import Journal
 import StoreCore
 import Synchronization
 import Testing
+
+@testable import Journal
 
 @Suite struct ReplayReturnsAPrefix {
     /// Without any sync or close: what a SIGKILL leaves.
@@ -109,7 +110,8 @@ import Testing
     }
 
     @Test func anotherKeyReplaysNothing() async throws {
-        let fixture = Fixture(), other = Fixture(fixture.disk)
+        let fixture = Fixture()
+        let other = Fixture(fixture.disk)
         try await fixture.write(try await fixture.open(), 1)
         #expect(try await other.replay().0.isEmpty)
     }
@@ -142,10 +144,13 @@ import Testing
         for sequence in 1...UInt64.random(in: 1...60, using: &random) {
             switch UInt64.random(in: 0..<8, using: &random) {
             case 0: try await journal.sync(upTo: WriteSequence(sequence - 1))
-            case 1: try await fixture.append(journal, sequence, .zero(BlockRange(first: BlockIndex(sequence), count: 9)))
+            case 1:
+                try await fixture.append(journal, sequence, .zero(BlockRange(first: BlockIndex(sequence), count: 9)))
             default: break
             }
-            if journal.status.appended.value < sequence { try await fixture.write(journal, sequence, blocks: Int(sequence % 4) + 1) }
+            if journal.status.appended.value < sequence {
+                try await fixture.write(journal, sequence, blocks: Int(sequence % 4) + 1)
+            }
             if UInt64.random(in: 0..<16, using: &random) == 0 {
                 released = sequence
                 journal.release(upTo: WriteSequence(sequence))

@@ -1,8 +1,9 @@
-@testable import Codec
 import Foundation
 import Journal
 import StoreCore
 import Testing
+
+@testable import Codec
 
 /// On a real file system.
 @Suite struct JournalSurvivesItsProcess {
@@ -12,7 +13,9 @@ import Testing
         return KeyRing(
             keys: [DataKeyID(1): .init(algorithm: .chaCha20Poly1305, secret: secret)], current: DataKeyID(1))
     }
-    private static func temporaryDirectory() -> String { NSTemporaryDirectory() + "zerofs-journal-\(UUID().uuidString)" }
+    private static func temporaryDirectory() -> String {
+        NSTemporaryDirectory() + "zerofs-journal-\(UUID().uuidString)"
+    }
 
     @Test func everythingAppendedBeforeSIGKILLComesBack() async throws {
         let directory = Self.temporaryDirectory()
@@ -26,9 +29,13 @@ import Testing
         let fixture = Fixture(SystemDisk.shared, directory: directory, keys: Self.keys())
         let (found, summary) = try await fixture.replay()
         #expect(found.map(\.sequence.value) == Array(1...50))
-        #expect(found.allSatisfy { entry in
-            entry.operation == .write(BlockRange(first: BlockIndex(entry.sequence.value * 10), count: 1), Fixture.pattern(entry.sequence.value, blocks: 1))
-        })
+        #expect(
+            found.allSatisfy { entry in
+                entry.operation
+                    == .write(
+                        BlockRange(first: BlockIndex(entry.sequence.value * 10), count: 1),
+                        Fixture.pattern(entry.sequence.value, blocks: 1))
+            })
         #expect(summary.isComplete && summary.isSameBoot && !summary.isClosed)
     }
 
@@ -42,14 +49,18 @@ import Testing
         try await fixture.append(journal, 1, .write(BlockRange(first: BlockIndex(1), count: 1), block))
         try await journal.sync(upTo: WriteSequence(1))
         let generation = try #require(try await fixture.generations().last)
-        for (path, mode) in [(directory, 0o700), (generation.path, 0o700), (generation.path + "/token", 0o600), ("\(generation.path)/\(UInt64(1).hex)", 0o600)] {
+        for (path, mode) in [
+            (directory, 0o700), (generation.path, 0o700), (generation.path + "/token", 0o600),
+            ("\(generation.path)/\(UInt64(1).hex)", 0o600),
+        ] {
             let attributes = try FileManager.default.attributesOfItem(atPath: path)
             #expect(attributes[.posixPermissions] as? Int == mode, "\(path)")
         }
         var status = stat()
         let path = "\(generation.path)/\(UInt64(1).hex)"
         #expect(stat(path, &status) == 0)
-        #expect(Int(status.st_size) == fixture.limits.fileBytes && Int(status.st_blocks) * 512 >= fixture.limits.fileBytes)
+        #expect(
+            Int(status.st_size) == fixture.limits.fileBytes && Int(status.st_blocks) * 512 >= fixture.limits.fileBytes)
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)).range(of: Data(text)) == nil)
         #expect(try await fixture.replay().0 == fixture.entries)
     }
@@ -74,11 +85,15 @@ import Testing
     }
 
     @Test func errorsOfTheDiskSayWhatToDo() async throws {
-        let disk = SystemDisk.shared, directory = Self.temporaryDirectory()
+        let disk = SystemDisk.shared
+        let directory = Self.temporaryDirectory()
         defer { try! FileManager.default.removeItem(atPath: directory) }
         try await disk.makeDirectory(directory + "/a/b", isNew: true)
         func code(_ body: () async throws -> Void) async -> ErrorCode? {
-            do { try await body(); return nil } catch { return error.storageCode }
+            do {
+                try await body()
+                return nil
+            } catch { return error.storageCode }
         }
         #expect(await code { try await disk.makeDirectory(directory + "/a/b", isNew: true) } == .alreadyExists)
         #expect(await code { _ = try await disk.open(directory + "/none") } == .notFound)
