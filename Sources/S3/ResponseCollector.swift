@@ -35,8 +35,7 @@ struct ResponseCollector {
     mutating func addBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let room = (isSuccess ? answerBytesMax : Self.errorBytesMax) - body.count
         if body.isEmpty, isSuccess { reserve() }
-        // Rebased, because a slice would be appended byte by byte.
-        body.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes.prefix(room)))
+        body.append(contentsOf: bytes.prefix(room))
         guard bytes.count > room else { return true }
         isTooLarge = true
         return false
