@@ -27,8 +27,8 @@ public final class DiskCache: Sendable {
     ///
     /// - Parameters:
     ///   - bytesMax: on disk; at least 4 MiB are used.
-    /// - framesMax: bounds the index in memory, 45 bytes for each frame; by default one for each 8 KiB, at most 16
-    //million.
+    ///   - framesMax: bounds the index in memory, 45 bytes for each frame; by default one for each 8 KiB, at most
+    ///     16 million.
     public init(
         directory: String, bytesMax: UInt64, framesMax: Int? = nil,
         disk: any LocalDisk = SystemDisk(workerThreads: 8, syncThreads: 1)

@@ -70,9 +70,9 @@ extension RecordFetcher {
                 counts.bytesFetched += UInt64(bytes.count)
             }
             await open(fetches, in: bytes, from: get.range.lowerBound)
-        } catch  where error.storageCode == .notFound {
+        } catch where error.storageCode == .notFound {
             await relocate(fetches, from: get.segment, slots: slots)
-        } catch  where error.storageCode == .invalid {
+        } catch where error.storageCode == .invalid {
             // The store's word for a range beyond the object's end.
             for fetch in fetches { fail(fetch, fetch.error(.corrupt, "the object ends before this record (\(error))")) }
         } catch {

@@ -6,9 +6,11 @@ import StoreCore
 ///     offset size
 ///          0       frames, as they lie in their segments, one after the other
 ///          f       directory: for each frame   8 fingerprint, 4 position in the file, 4 length, all little-endian
-/// end-32 footer: 0 8 magic "ZRFSCACH" 8 8 directory's position 16 8 entries 24 8 XXH3 of the directory / / A region
-//without a whole footer is dropped. Nothing here is secret, and nothing is believed: a frame is checked by its / own
-//tag against the segment that was asked for.
+///     end-32       footer:   0  8 magic "ZRFSCACH"   8  8 directory's position   16  8 entries
+///                           24  8 XXH3 of the directory
+///
+/// A region without a whole footer is dropped. Nothing here is secret, and nothing is believed: a frame is checked by
+/// its own tag against the segment that was asked for.
 enum RegionFormat {
     static let magic = Array("ZRFSCACH".utf8)
     static let footerBytes = 32
