@@ -42,9 +42,11 @@ extension Volume {
         }
     }
 
+    /// When it returns nothing of this opening runs any more, so that the next one has the journals to itself.
     private func stop() async {
         sealedBuffers.finish()
         frozenMemtables.finish()
         await uploader.stop()
+        for task in tasks.withLock({ $0 }) { await task.value }
     }
 }

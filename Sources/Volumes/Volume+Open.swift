@@ -94,7 +94,7 @@ extension Volume {
                 try await self.replay(entry, from: generation)
             }
         }
-        Task {
+        let removal = Task {
             do {
                 try await flushToStore()
                 for generation in generations { try await Journal.remove(generation, disk: context.disk) }
@@ -102,6 +102,7 @@ extension Volume {
                 context.log.warning("\(name): an older journal is kept: \(error)")
             }
         }
+        tasks.withLock { $0.append(removal) }
     }
     private func replay(_ entry: JournalEntry, from generation: JournalGeneration) async throws {
         let next = state.withLock { $0.nextWrite }

@@ -40,7 +40,7 @@ public final class Volume: BlockDevice {
     let manifestLock = AsyncLock()
     let sealedBuffers: AsyncStream<SealedBuffer>.Continuation
     let frozenMemtables: AsyncStream<FrozenMemtable>.Continuation
-    /// Encoding and checkpointing, ended by `close`.
+    /// Encoding, checkpointing and the removal of replayed journals; they end with `close` or `abandon`.
     let tasks = Mutex<[Task<Void, Never>]>([])
     /// Of epochs before this one, found when the volume was opened; the first checkpoint records them.
     let closings: [ClosedEpoch]
