@@ -116,7 +116,8 @@ final class Connection: Sendable {
     private func perform(
         _ slow: SlowRequest, _ device: any BlockDevice, _ encoder: ReplyEncoder, _ recorder: (any NBDRecorder)?
     ) async {
-        var parts: [ReplyPart], failed = false
+        var parts: [ReplyPart]
+        var failed = false
         do {
             parts = try await slow.perform(device, encoder)
         } catch {
@@ -124,7 +125,8 @@ final class Connection: Sendable {
             let refusal = Refusal(error)
             parts = [
                 ReplyPart(
-                    encoder.bytes(capacity: ReplyEncoder.errorBytesMax) { encoder.error(slow.request, refusal, at: $0) })
+                    encoder.bytes(capacity: ReplyEncoder.errorBytesMax) { encoder.error(slow.request, refusal, at: $0) }
+                )
             ]
             if error.storageCode == .fenced { beginClosing(.inputOutput) }
         }

@@ -24,14 +24,16 @@ enum DedicatedThread {
         pthread_attr_setstacksize(&attributes, stackBytes)
         let start = Unmanaged.passRetained(Start(name, body))
         var thread = pthread_t()
-        let code = pthread_create(&thread, &attributes, { argument in
-            guard let argument else { return nil }
-            let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-            DedicatedThread.blockPipeSignal()
-            DedicatedThread.nameThisThread(start.name)
-            start.body()
-            return nil
-        }, start.toOpaque())
+        let code = pthread_create(
+            &thread, &attributes,
+            { argument in
+                guard let argument else { return nil }
+                let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+                DedicatedThread.blockPipeSignal()
+                DedicatedThread.nameThisThread(start.name)
+                start.body()
+                return nil
+            }, start.toOpaque())
         guard code == 0 else {
             start.release()
             throw StorageError(.unavailable, "a thread could not be started: \(SystemCall.text(code))")

@@ -43,7 +43,9 @@ struct HandshakeDriver {
         let now = connection.context.time.monotonicNanoseconds()
         guard now < deadline else { throw Ended() }
         let bytes = try [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
-            count = try connection.transport.receive(into: UnsafeMutableRawBufferPointer(buffer), within: deadline - now) ?? 0
+            count =
+                try connection.transport.receive(into: UnsafeMutableRawBufferPointer(buffer), within: deadline - now)
+                ?? 0
         }
         guard !bytes.isEmpty else { throw Ended() }
         handshake.receive(bytes)
@@ -73,7 +75,10 @@ struct HandshakeDriver {
             }
         } catch {
             let storageError = error as? StorageError
-            return (.refused(storageError ?? StorageError(error.storageCode, "the export is not available", cause: error)), nil)
+            return (
+                .refused(storageError ?? StorageError(error.storageCode, "the export is not available", cause: error)),
+                nil
+            )
         }
     }
 }

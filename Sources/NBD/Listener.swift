@@ -9,11 +9,7 @@ final class Listener: Sendable {
     private let descriptor: Int32
     /// The socket file as we made it, so that a successor's is not removed.
     private let file: (path: String, device: dev_t, inode: ino_t)?
-    private let state = Monitor(State())
-    private struct State {
-        var isStopped = false
-        var isAccepting = false
-    }
+    private let isStopped = Atomic(false)
 
     init(_ address: NBDAddress) throws(StorageError) {
         switch address {
@@ -28,33 +24,22 @@ final class Listener: Sendable {
     }
     deinit { close(descriptor) }
 
-    /// Accepts on a thread of its own until `stop`.
+    /// Accepts on a thread of its own until `stop`. The thread holds the listener, and with it the descriptor.
     func start(_ accepted: @escaping @Sendable (SocketTransport) -> Void) throws(StorageError) {
-        state.withLock { $0.isAccepting = true }
-        do {
-            try DedicatedThread.run("nbd-accept") { [self] in
-                accept(accepted)
-                state.withLock { $0.isAccepting = false }
-                state.wakeAll()
-            }
-        } catch {
-            state.withLock { $0.isAccepting = false }
-            throw error
-        }
+        try DedicatedThread.run("nbd-accept") { [self] in accept(accepted) }
     }
 
-    /// Ends accepting and removes the socket file. Blocks for the moment that the thread takes to notice.
+    /// Ends accepting and removes the socket file. A client that is accepted in this moment may still be reported.
     func stop() {
-        state.withLock { $0.isStopped = true }
+        isStopped.store(true, ordering: .sequentiallyConsistent)
         shutdown(descriptor, Int32(SHUT_RDWR))
         if let file, let now = ListeningSocket.identity(file.path), now == (file.device, file.inode) {
             unlink(file.path)
         }
-        state.wait { $0.isAccepting ? nil : () }
     }
 
     private func accept(_ accepted: @Sendable (SocketTransport) -> Void) {
-        while !state.withLock({ $0.isStopped }) {
+        while !isStopped.load(ordering: .sequentiallyConsistent) {
             let client = Glibc.accept(descriptor, nil, nil)
             if client >= 0 {
                 _ = fcntl(client, F_SETFD, FD_CLOEXEC)

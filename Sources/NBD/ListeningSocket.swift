@@ -14,7 +14,8 @@ enum ListeningSocket {
         var list: UnsafeMutablePointer<addrinfo>?
         let code = getaddrinfo(host, String(port), &hints, &list)
         guard code == 0 else {
-            throw StorageError(.invalid, "\(host) is not an address to listen on: \(String(cString: gai_strerror(code)))")
+            throw StorageError(
+                .invalid, "\(host) is not an address to listen on: \(String(cString: gai_strerror(code)))")
         }
         defer { freeaddrinfo(list) }
         var failure = StorageError(.invalid, "\(host) has no address to listen on")
@@ -123,7 +124,8 @@ enum SocketName {
     }
 
     static func numeric(_ address: UnsafePointer<sockaddr>, _ length: socklen_t) -> (host: String, port: String) {
-        var host = [CChar](repeating: 0, count: 64), port = [CChar](repeating: 0, count: 8)
+        var host = [CChar](repeating: 0, count: 64)
+        var port = [CChar](repeating: 0, count: 8)
         let code = getnameinfo(
             address, length, &host, socklen_t(host.count), &port, socklen_t(port.count),
             Int32(NI_NUMERICHOST) | Int32(NI_NUMERICSERV))

@@ -62,7 +62,8 @@ final class ReplyQueue: @unchecked Sendable {
     /// Whether `admit` might have to wait.
     func isFull(adding bytes: Int) -> Bool {
         state.withLock {
-            $0.requestsInFlight >= limits.requestsInFlightMax || bytes > 0 && $0.heldBytes + bytes > limits.connectionBytesMax
+            $0.requestsInFlight >= limits.requestsInFlightMax
+                || bytes > 0 && $0.heldBytes + bytes > limits.connectionBytesMax
         } || budget.isFull(adding: bytes)
     }
 
@@ -167,7 +168,10 @@ final class ReplyQueue: @unchecked Sendable {
     }
 
     private func strike(_ sent: Int, from parts: inout [ReplyPart]) {
-        var left = sent, requests = 0, bytes = 0, gone = 0
+        var left = sent
+        var requests = 0
+        var bytes = 0
+        var gone = 0
         while gone < parts.count, parts[gone].count <= left {
             left -= parts[gone].count
             requests += parts[gone].completesRequest ? 1 : 0

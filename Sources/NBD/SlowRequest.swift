@@ -22,7 +22,8 @@ struct SlowRequest: Sendable {
 
     /// The reply's parts.
     func perform(_ device: any BlockDevice, _ encoder: ReplyEncoder) async throws -> [ReplyPart] {
-        let offset = request.offset, length = request.length
+        let offset = request.offset
+        let length = request.length
         let fua = request.flags.contains(.fua)
         switch request.command {
         case .read:
@@ -60,12 +61,14 @@ struct SlowRequest: Sendable {
         var rest = effectLength
         for extent in extents {
             guard extent.byteCount > 0, extent.byteCount <= rest else {
-                throw StorageError(.corrupt, "the device gave an extent of \(extent.byteCount) bytes where \(rest) were left")
+                throw StorageError(
+                    .corrupt, "the device gave an extent of \(extent.byteCount) bytes where \(rest) were left")
             }
             rest -= extent.byteCount
         }
         guard !extents.isEmpty, extents.count <= extentsMax else {
-            throw StorageError(.corrupt, "the device gave \(extents.count) extents, where 1 to \(extentsMax) were asked for")
+            throw StorageError(
+                .corrupt, "the device gave \(extents.count) extents, where 1 to \(extentsMax) were asked for")
         }
         return extents
     }
@@ -74,7 +77,9 @@ struct SlowRequest: Sendable {
 /// The reply to a read whose data lies in a buffer of its own.
 enum ReadReply {
     static func parts(_ request: Request, _ buffer: IOBuffer, _ encoder: ReplyEncoder) -> [ReplyPart] {
-        let chunks = buffer.withBytes { mayHaveHoles(request, encoder.mode) ? ReadLayout.chunks($0, offset: request.offset) : [] }
+        let chunks = buffer.withBytes {
+            mayHaveHoles(request, encoder.mode) ? ReadLayout.chunks($0, offset: request.offset) : []
+        }
         guard !chunks.isEmpty else {
             return [
                 ReplyPart(

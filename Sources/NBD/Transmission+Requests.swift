@@ -62,19 +62,22 @@ extension Transmission {
             let chunks = ReadLayout.chunks(UnsafeRawBufferPointer(data), offset: request.offset)
             if !chunks.isEmpty { return addChunks(request, chunks, data) }
         }
-        batch.add(encoder.dataHeader(request, offset: request.offset, count: count, isLast: true, at: batch.place) + count)
+        batch.add(
+            encoder.dataHeader(request, offset: request.offset, count: count, isLast: true, at: batch.place) + count)
     }
 
     /// Moves the data together, with the chunks' headers between: a hole's space is larger than the headers it costs.
     private mutating func addChunks(_ request: Request, _ chunks: [ReadChunk], _ data: UnsafeMutableRawBufferPointer) {
         guard let base = data.baseAddress else { return }
         for (index, chunk) in chunks.enumerated() {
-            let offset = request.offset + UInt64(chunk.range.lowerBound), count = chunk.range.count
+            let offset = request.offset + UInt64(chunk.range.lowerBound)
+            let count = chunk.range.count
             let isLast = index == chunks.count - 1
             if chunk.isHole {
                 batch.add(encoder.hole(request, offset: offset, count: count, isLast: isLast, at: batch.place))
             } else {
-                (batch.place + encoder.dataHeaderBytes).copyMemory(from: base + chunk.range.lowerBound, byteCount: count)
+                (batch.place + encoder.dataHeaderBytes).copyMemory(
+                    from: base + chunk.range.lowerBound, byteCount: count)
                 batch.add(encoder.dataHeader(request, offset: offset, count: count, isLast: isLast, at: batch.place))
                 batch.add(count)
             }

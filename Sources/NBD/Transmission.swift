@@ -1,7 +1,7 @@
 import StoreCore
 
-/// The transmission phase on a connection's thread: parses ahead, answers at once what the device can, hands the rest to
-/// tasks, and sends the replies that are ready in one call when the requests run dry.
+/// The transmission phase on a connection's thread: parses ahead, answers at once what the device can, hands the rest
+/// to tasks, and sends the replies that are ready in one call when the requests run dry.
 struct Transmission: ~Copyable {
     enum End {
         /// The client said DISC.

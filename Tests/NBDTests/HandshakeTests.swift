@@ -65,9 +65,14 @@ private func goData(_ name: String, _ types: [UInt16] = []) -> [UInt8] {
 private func contextData(_ name: String, _ queries: [String]) -> [UInt8] {
     text(name) + number(UInt32(queries.count)) + queries.flatMap { text($0) }
 }
-private let ack: UInt32 = 1, unsupported: UInt32 = 0x8000_0001, policy: UInt32 = 0x8000_0002
-private let invalid: UInt32 = 0x8000_0003, unknown: UInt32 = 0x8000_0006, shutdown: UInt32 = 0x8000_0007
-private let tooBig: UInt32 = 0x8000_0009, extendedRequired: UInt32 = 0x8000_000a
+private let ack: UInt32 = 1
+private let unsupported: UInt32 = 0x8000_0001
+private let policy: UInt32 = 0x8000_0002
+private let invalid: UInt32 = 0x8000_0003
+private let unknown: UInt32 = 0x8000_0006
+private let shutdown: UInt32 = 0x8000_0007
+private let tooBig: UInt32 = 0x8000_0009
+private let extendedRequired: UInt32 = 0x8000_000a
 /// HAS_FLAGS, FLUSH, FUA, TRIM, WRITE_ZEROES, MULTI_CONN, CACHE, FAST_ZERO.
 private let writableFlags: UInt16 = 0x0d6d
 
@@ -114,7 +119,9 @@ private let writableFlags: UInt16 = 0x0d6d
     }
     @Test func listNamesEveryExport() {
         var haggling = Haggling([Haggling.disk, DeviceDescription(name: "b@x", summary: "", size: 0, isReadOnly: true)])
-        #expect(haggling.option(3).sent == reply(3, 2, text("b@x").isEmpty ? [] : text("disk")) + reply(3, 2, text("b@x")) + reply(3, ack))
+        #expect(
+            haggling.option(3).sent == reply(3, 2, text("b@x").isEmpty ? [] : text("disk")) + reply(3, 2, text("b@x"))
+                + reply(3, ack))
         #expect(errorCode(haggling.option(3, [0]).sent, 3) == invalid)
     }
     @Test func startTLSIsUnsupported() {
@@ -159,7 +166,8 @@ private let writableFlags: UInt16 = 0x0d6d
         reply(option, 3, number(0 as UInt16) + number(1 << 20 as UInt64) + number(flags))
     }
     private func blockSizes(_ option: UInt32) -> [UInt8] {
-        reply(option, 3, number(3 as UInt16) + number(1 as UInt32) + number(4096 as UInt32) + number(32 << 20 as UInt32))
+        reply(
+            option, 3, number(3 as UInt16) + number(1 as UInt32) + number(4096 as UInt32) + number(32 << 20 as UInt32))
     }
 
     @Test func infoTellsAndGoEnters() {
@@ -200,7 +208,9 @@ private let writableFlags: UInt16 = 0x0d6d
     }
     @Test func theEmptyNameMeansTheOnlyExport() {
         var one = Haggling()
-        #expect(one.option(7, goData("")).last == .transmit(.init(export: "disk", mode: .simple, hasAllocationContext: false)))
+        #expect(
+            one.option(7, goData("")).last
+                == .transmit(.init(export: "disk", mode: .simple, hasAllocationContext: false)))
         #expect(one.questions == [.names, .attach("disk")])
         var two = Haggling([Haggling.disk, Haggling.disk])
         #expect(errorCode(two.option(7, goData("")).sent, 7) == unknown)
@@ -214,11 +224,12 @@ private let writableFlags: UInt16 = 0x0d6d
         let (sent, last) = haggling.option(7, goData("held"))
         #expect(sent == reply(7, policy, Array("held by host b".utf8)) && last == .needBytes)
     }
-    @Test(arguments: [
-        [], [0, 0, 0], number(5 as UInt32) + Array("disk".utf8) + [0, 0], text("disk"), text("disk") + [0],
-        text("disk") + [0, 1], text("disk") + [0, 0, 0], text("disk") + [0, 1, 0, 3, 0], text("\u{0}") + [0, 0],
-        number(2 as UInt32) + [0xff, 0xfe, 0, 0], number(UInt32.max) + [0, 0],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [], [0, 0, 0], number(5 as UInt32) + Array("disk".utf8) + [0, 0], text("disk"), text("disk") + [0],
+            text("disk") + [0, 1], text("disk") + [0, 0, 0], text("disk") + [0, 1, 0, 3, 0], text("\u{0}") + [0, 0],
+            number(2 as UInt32) + [0xff, 0xfe, 0, 0], number(UInt32.max) + [0, 0],
+        ] as [[UInt8]])
     func malformedGoIsInvalidAndHagglingGoesOn(data: [UInt8]) {
         var haggling = Haggling()
         for option in [6, 7] as [UInt32] {
@@ -255,7 +266,9 @@ private let writableFlags: UInt16 = 0x0d6d
     @Test func selectingTakesFullNamesOnly() {
         var haggling = Haggling()
         _ = haggling.option(8)
-        #expect(haggling.option(10, contextData("disk", ["x:y", "base:allocation"])).sent == context(10, id: 1) + reply(10, ack))
+        #expect(
+            haggling.option(10, contextData("disk", ["x:y", "base:allocation"])).sent == context(10, id: 1)
+                + reply(10, ack))
         for queries in [[], ["base:"], ["base:other"], ["qemu:dirty"]] {
             #expect(haggling.option(10, contextData("disk", queries)).sent == reply(10, ack))
         }
@@ -281,20 +294,24 @@ private let writableFlags: UInt16 = 0x0d6d
         var haggling = Haggling()
         #expect(errorCode(haggling.option(10, contextData("disk", ["base:allocation"])).sent, 10) == invalid)
         _ = haggling.option(11)
-        #expect(haggling.option(10, contextData("disk", ["base:allocation"])).sent == context(10, id: 1) + reply(10, ack))
+        #expect(
+            haggling.option(10, contextData("disk", ["base:allocation"])).sent == context(10, id: 1) + reply(10, ack))
         // HAS_FLAGS … and NBD_FLAG_BLOCK_STATUS_PAYLOAD and DF.
         let (sent, _) = haggling.option(7, goData("disk"))
-        #expect(sent.starts(with: reply(7, 3, number(0 as UInt16) + number(1 << 20 as UInt64) + number(writableFlags | 0x1080))))
+        #expect(
+            sent.starts(
+                with: reply(7, 3, number(0 as UInt16) + number(1 << 20 as UInt64) + number(writableFlags | 0x1080))))
     }
     @Test func unknownExportsAreRefused() {
         var haggling = Haggling()
         #expect(errorCode(haggling.option(9, contextData("none", [])).sent, 9) == unknown)
     }
-    @Test(arguments: [
-        [], text("disk"), text("disk") + number(1 as UInt32), contextData("disk", ["nocolon"]),
-        contextData("disk", ["base:"]) + [0], text("disk") + number(UInt32.max),
-        text("disk") + number(1 as UInt32) + number(9 as UInt32) + [0x62],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [], text("disk"), text("disk") + number(1 as UInt32), contextData("disk", ["nocolon"]),
+            contextData("disk", ["base:"]) + [0], text("disk") + number(UInt32.max),
+            text("disk") + number(1 as UInt32) + number(9 as UInt32) + [0x62],
+        ] as [[UInt8]])
     func malformedQueriesAreInvalid(data: [UInt8]) {
         var haggling = Haggling()
         _ = haggling.option(8)

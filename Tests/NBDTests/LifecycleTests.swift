@@ -107,7 +107,8 @@ private let eshutdown: UInt32 = 108
         try await Served.with(MemoryDevice(), limits: limits) { served in
             let path = served.path
             try await blocking {
-                let silent = try RawClient(unix: path), trickling = try RawClient(unix: path)
+                let silent = try RawClient(unix: path)
+                let trickling = try RawClient(unix: path)
                 for byte in number(3 as UInt32) + Array("IHAVEOPT".utf8) {
                     do { try trickling.send([byte]) } catch { break }
                     usleep(150_000)
@@ -142,7 +143,8 @@ private let eshutdown: UInt32 = 108
         try await Served.with(MemoryDevice(), limits: limits) { served in
             let path = served.path
             try await blocking {
-                let first = try RawClient(unix: path), second = try RawClient(unix: path)
+                let first = try RawClient(unix: path)
+                let second = try RawClient(unix: path)
                 try first.go()
                 try second.go()
                 #expect(try RawClient(unix: path).isClosed())
@@ -316,7 +318,9 @@ struct RawClientBox: @unchecked Sendable {
         #expect(FileManager.default.createFile(atPath: path, contents: nil))
         defer { unlink(path) }
         func code(_ address: NBDAddress) -> ErrorCode? {
-            do { _ = try NBDServer(MemoryDirectory(), listeningOn: [address]).start() } catch { return error.storageCode }
+            do { _ = try NBDServer(MemoryDirectory(), listeningOn: [address]).start() } catch {
+                return error.storageCode
+            }
             return nil
         }
         #expect(code(.unix(path: path)) == .alreadyExists)
@@ -361,7 +365,8 @@ struct RawClientBox: @unchecked Sendable {
 
     /// nbdsh runs a command and speaks with it over pipes or a socket: here two pipes, as a shell would connect them.
     @Test(arguments: [true, false]) func twoPipesAreAConnection(now: Bool) async throws {
-        var request: [Int32] = [0, 0], response: [Int32] = [0, 0]
+        var request: [Int32] = [0, 0]
+        var response: [Int32] = [0, 0]
         #expect(pipe(&request) == 0 && pipe(&response) == 0)
         let device = MemoryDevice()
         device.behave { $0.answersNow = now }
@@ -370,7 +375,8 @@ struct RawClientBox: @unchecked Sendable {
         async let served: Void = server.serve(input: input, output: output)
         try await blocking {
             func receive(_ count: Int) -> [UInt8] {
-                var bytes = [UInt8](repeating: 0, count: count), filled = 0
+                var bytes = [UInt8](repeating: 0, count: count)
+                var filled = 0
                 while filled < count {
                     let got = bytes.withUnsafeMutableBytes { read(from, $0.baseAddress! + filled, count - filled) }
                     guard got > 0 else { break }
@@ -379,10 +385,14 @@ struct RawClientBox: @unchecked Sendable {
                 return Array(bytes[..<filled])
             }
             #expect(receive(18).starts(with: "NBDMAGIC".utf8))
-            let hello = number(3 as UInt32) + number(Magic.option) + number(1 as UInt32) + number(4 as UInt32) + Array("disk".utf8)
+            let hello =
+                number(3 as UInt32) + number(Magic.option) + number(1 as UInt32) + number(4 as UInt32)
+                + Array("disk".utf8)
             _ = write(to, hello, hello.count)
             #expect(receive(10).starts(with: number(16 << 20 as UInt64)))
-            let query = number(0x2560_9513 as UInt32) + number(0 as UInt32) + number(1 as UInt64) + number(0 as UInt64) + number(1 << 20 as UInt32)
+            let query =
+                number(0x2560_9513 as UInt32) + number(0 as UInt32) + number(1 as UInt64) + number(0 as UInt64)
+                + number(1 << 20 as UInt32)
             _ = write(to, query, query.count)
             #expect(receive(16 + 1 << 20).count == 16 + 1 << 20)
             close(to)
@@ -393,7 +403,8 @@ struct RawClientBox: @unchecked Sendable {
     }
 
     @Test func stopReachesAServedPipe() async throws {
-        var request: [Int32] = [0, 0], response: [Int32] = [0, 0]
+        var request: [Int32] = [0, 0]
+        var response: [Int32] = [0, 0]
         #expect(pipe(&request) == 0 && pipe(&response) == 0)
         let server = NBDServer(MemoryDirectory(MemoryDevice()))
         let (input, output) = (request[0], response[1])

@@ -35,8 +35,10 @@ final class MemoryDevice: BlockDevice {
         self.name = name
         summary = "memory of \(ByteSize.format(UInt64(size)))"
         self.isReadOnly = isReadOnly
-        state = Mutex(State(
-            bytes: [UInt8](repeating: 0, count: size), isAllocated: [Bool](repeating: false, count: size / blockBytes)))
+        state = Mutex(
+            State(
+                bytes: [UInt8](repeating: 0, count: size),
+                isAllocated: [Bool](repeating: false, count: size / blockBytes)))
     }
 
     var size: UInt64 { state.withLock { UInt64($0.bytes.count) } }
@@ -54,7 +56,8 @@ final class MemoryDevice: BlockDevice {
     private func store(_ offset: UInt64, _ source: UnsafeRawBufferPointer, in state: inout State) {
         guard !source.isEmpty else { return }
         state.bytes.withUnsafeMutableBytes {
-            UnsafeMutableRawBufferPointer(rebasing: $0[Int(offset)..<Int(offset) + source.count]).copyMemory(from: source)
+            UnsafeMutableRawBufferPointer(rebasing: $0[Int(offset)..<Int(offset) + source.count]).copyMemory(
+                from: source)
         }
         mark(offset, UInt64(source.count), true, in: &state)
     }
@@ -67,7 +70,8 @@ final class MemoryDevice: BlockDevice {
             guard let base = bytes.baseAddress else { return }
             memset(base + Int(offset), 0, Int(count))
         }
-        let first = (Int(offset) + blockBytes - 1) / blockBytes, end = Int(offset + count) / blockBytes
+        let first = (Int(offset) + blockBytes - 1) / blockBytes
+        let end = Int(offset + count) / blockBytes
         if first < end { for block in first..<end { state.isAllocated[block] = false } }
     }
     private func check(_ operation: NBDOperation, _ offset: UInt64, in state: State) throws {

@@ -57,7 +57,8 @@ final class RawClient {
         }
     }
     func receive(_ count: Int) throws -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: count), filled = 0
+        var bytes = [UInt8](repeating: 0, count: count)
+        var filled = 0
         while filled < count {
             let got = bytes.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress! + filled, count - filled, 0) }
             guard got > 0 else { throw Failure(text: got == 0 ? "end of stream" : "recv: \(errno)") }
@@ -103,19 +104,23 @@ final class RawClient {
     func go(_ export: String = "disk", structured: Bool = true, extended: Bool = false, context: Bool = true) throws {
         try greet()
         if structured || extended { _ = try option(extended ? 11 : 8) }
-        if context, structured || extended { _ = try option(10, text(export) + number(1 as UInt32) + text("base:allocation")) }
+        if context, structured || extended {
+            _ = try option(10, text(export) + number(1 as UInt32) + text("base:allocation"))
+        }
         guard try option(7, text(export) + [0, 0]).last?.type == 1 else { throw Failure(text: "go") }
         isExtended = extended
     }
 
     // MARK: Transmission
 
-    func header(_ command: UInt16, flags: UInt16 = 0, cookie: UInt64, offset: UInt64 = 0, length: UInt64 = 0) -> [UInt8] {
+    func header(_ command: UInt16, flags: UInt16 = 0, cookie: UInt64, offset: UInt64 = 0, length: UInt64 = 0) -> [UInt8]
+    {
         number((isExtended ? 0x21e4_1c71 : 0x2560_9513) as UInt32) + number(flags) + number(command) + number(cookie)
             + number(offset) + (isExtended ? number(length) : number(UInt32(length)))
     }
     func request(
-        _ command: UInt16, flags: UInt16 = 0, cookie: UInt64, offset: UInt64 = 0, length: UInt64 = 0, payload: [UInt8] = []
+        _ command: UInt16, flags: UInt16 = 0, cookie: UInt64, offset: UInt64 = 0, length: UInt64 = 0,
+        payload: [UInt8] = []
     ) throws {
         try send(header(command, flags: flags, cookie: cookie, offset: offset, length: length) + payload)
     }
@@ -127,10 +132,14 @@ final class RawClient {
             return Chunk(
                 flags: 1, type: error == 0 ? 0 : 0x8001, cookie: try read(), payload: error == 0 ? [] : number(error))
         case 0x668e_33ef:
-            let flags = try read(UInt16.self), type = try read(UInt16.self), cookie = try read(UInt64.self)
+            let flags = try read(UInt16.self)
+            let type = try read(UInt16.self)
+            let cookie = try read(UInt64.self)
             return Chunk(flags: flags, type: type, cookie: cookie, payload: try receive(Int(try read(UInt32.self))))
         case 0x6e8a_278c:
-            let flags = try read(UInt16.self), type = try read(UInt16.self), cookie = try read(UInt64.self)
+            let flags = try read(UInt16.self)
+            let type = try read(UInt16.self)
+            let cookie = try read(UInt64.self)
             _ = try read(UInt64.self)
             return Chunk(flags: flags, type: type, cookie: cookie, payload: try receive(Int(try read(UInt64.self))))
         default: throw Failure(text: "reply magic")

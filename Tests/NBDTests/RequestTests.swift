@@ -18,8 +18,11 @@ private func request(
         bytes.withUnsafeBytes {
             let base = $0.baseAddress!
             let parsed = RequestParser.parse(base, .structured)
-            #expect(parsed == Request(
-                flags: [.fua, .dontFragment], commandNumber: 1, cookie: 0x0102_0304_0506_0708, offset: 1 << 40, length: 512))
+            #expect(
+                parsed
+                    == Request(
+                        flags: [.fua, .dontFragment], commandNumber: 1, cookie: 0x0102_0304_0506_0708, offset: 1 << 40,
+                        length: 512))
             #expect(RequestParser.parse(base, .extended) == nil)
         }
     }
@@ -69,7 +72,9 @@ private func request(
             (0, 0x20), (1, 0x20), (7, 0x20),
         ]
         for (command, flags) in foreign {
-            #expect(code(request(command, flags: flags, length: command == 3 ? 0 : 4096)) == .invalid, "\(command) \(flags)")
+            #expect(
+                code(request(command, flags: flags, length: command == 3 ? 0 : 4096)) == .invalid, "\(command) \(flags)"
+            )
         }
         #expect(code(request(0, flags: 4), mode: .simple) == .invalid, "DF needs structured replies")
     }
@@ -120,7 +125,10 @@ private func request(
         #expect(parse(length)?.wantsAllocation == false)
         #expect(parse(length + number(1 as UInt32))?.wantsAllocation == true)
         #expect(parse(length + number(1 as UInt32))?.effectLength == 1 << 34)
-        for bad in [[], [0], Array(length.dropLast()), length + [0], length + number(2 as UInt32), length + number(1 as UInt32) + number(1 as UInt32)] {
+        for bad in [
+            [], [0], Array(length.dropLast()), length + [0], length + number(2 as UInt32),
+            length + number(1 as UInt32) + number(1 as UInt32),
+        ] {
             #expect(parse(bad) == nil)
         }
     }
@@ -150,35 +158,56 @@ private func request(
             number(0x6e8a_278c as UInt32) + [0, 1, 0, 0] + number(0x11 as UInt64) + number(0x1000 as UInt64)
             + number(0 as UInt64)
         #expect(bytes(.extended) { $0.success(read, at: $1) } == extended)
-        #expect(bytes(.structured) { $0.emptyRead(read, at: $1) } == number(0x668e_33ef as UInt32) + [0, 1, 0, 0] + number(0x11 as UInt64) + [0, 0, 0, 0])
+        #expect(
+            bytes(.structured) { $0.emptyRead(read, at: $1) } == number(0x668e_33ef as UInt32) + [0, 1, 0, 0]
+                + number(0x11 as UInt64) + [0, 0, 0, 0])
     }
     @Test func data() {
         func header(_ mode: ReplyMode) -> [UInt8] {
             bytes(mode) { $0.dataHeader(read, offset: 0x1800, count: 512, isLast: false, at: $1) }
         }
         #expect(header(.simple) == number(0x6744_6698 as UInt32) + [0, 0, 0, 0] + number(0x11 as UInt64))
-        #expect(header(.structured) == number(0x668e_33ef as UInt32) + [0, 0, 0, 1] + number(0x11 as UInt64) + number(520 as UInt32) + number(0x1800 as UInt64))
-        #expect(header(.extended) == number(0x6e8a_278c as UInt32) + [0, 0, 0, 1] + number(0x11 as UInt64) + number(0x1000 as UInt64) + number(520 as UInt64) + number(0x1800 as UInt64))
+        #expect(
+            header(.structured) == number(0x668e_33ef as UInt32) + [0, 0, 0, 1] + number(0x11 as UInt64)
+                + number(520 as UInt32) + number(0x1800 as UInt64))
+        #expect(
+            header(.extended) == number(0x6e8a_278c as UInt32) + [0, 0, 0, 1] + number(0x11 as UInt64)
+                + number(0x1000 as UInt64) + number(520 as UInt64) + number(0x1800 as UInt64))
         for mode in [.simple, .structured, .extended] as [ReplyMode] {
             #expect(header(mode).count == ReplyEncoder(mode: mode).dataHeaderBytes)
         }
     }
     @Test func hole() {
         let hole = bytes(.structured) { $0.hole(read, offset: 0x1800, count: 0x800, isLast: true, at: $1) }
-        #expect(hole == number(0x668e_33ef as UInt32) + [0, 1, 0, 2] + number(0x11 as UInt64) + number(12 as UInt32) + number(0x1800 as UInt64) + number(0x800 as UInt32))
+        #expect(
+            hole == number(0x668e_33ef as UInt32) + [0, 1, 0, 2] + number(0x11 as UInt64) + number(12 as UInt32)
+                + number(0x1800 as UInt64) + number(0x800 as UInt32))
         #expect(hole.count == ReplyEncoder(mode: .structured).holeBytes)
     }
     @Test func errors() {
         let refusal = Refusal(.noSpace, "full")
-        #expect(bytes(.simple) { $0.error(read, refusal, at: $1) } == number(0x6744_6698 as UInt32) + number(28 as UInt32) + number(0x11 as UInt64))
-        #expect(bytes(.structured) { $0.error(read, refusal, at: $1) } == number(0x668e_33ef as UInt32) + [0, 1, 0x80, 1] + number(0x11 as UInt64) + number(10 as UInt32) + number(28 as UInt32) + [0, 4] + Array("full".utf8))
-        let long = bytes(.extended) { $0.error(read, Refusal(.invalid, String(repeating: "é", count: 600) + "\0"), at: $1) }
+        #expect(
+            bytes(.simple) { $0.error(read, refusal, at: $1) } == number(0x6744_6698 as UInt32) + number(28 as UInt32)
+                + number(0x11 as UInt64))
+        #expect(
+            bytes(.structured) { $0.error(read, refusal, at: $1) } == number(0x668e_33ef as UInt32) + [0, 1, 0x80, 1]
+                + number(0x11 as UInt64) + number(10 as UInt32) + number(28 as UInt32) + [0, 4] + Array("full".utf8))
+        let long = bytes(.extended) {
+            $0.error(read, Refusal(.invalid, String(repeating: "é", count: 600) + "\0"), at: $1)
+        }
         #expect(long.count == ReplyEncoder.errorBytesMax)
     }
     @Test func status() {
         let extents = [DeviceExtent(byteCount: 4096, isHole: false), DeviceExtent(byteCount: 8192, isHole: true)]
-        #expect(ReplyEncoder(mode: .structured).status(read, extents) == number(0x668e_33ef as UInt32) + [0, 1, 0, 5] + number(0x11 as UInt64) + number(20 as UInt32) + number(1 as UInt32) + number(4096 as UInt32) + number(0 as UInt32) + number(8192 as UInt32) + number(3 as UInt32))
-        #expect(ReplyEncoder(mode: .extended).status(read, extents) == number(0x6e8a_278c as UInt32) + [0, 1, 0, 6] + number(0x11 as UInt64) + number(0x1000 as UInt64) + number(40 as UInt64) + number(1 as UInt32) + number(2 as UInt32) + number(4096 as UInt64) + number(0 as UInt64) + number(8192 as UInt64) + number(3 as UInt64))
+        #expect(
+            ReplyEncoder(mode: .structured).status(read, extents) == number(0x668e_33ef as UInt32) + [0, 1, 0, 5]
+                + number(0x11 as UInt64) + number(20 as UInt32) + number(1 as UInt32) + number(4096 as UInt32)
+                + number(0 as UInt32) + number(8192 as UInt32) + number(3 as UInt32))
+        #expect(
+            ReplyEncoder(mode: .extended).status(read, extents) == number(0x6e8a_278c as UInt32) + [0, 1, 0, 6]
+                + number(0x11 as UInt64) + number(0x1000 as UInt64) + number(40 as UInt64) + number(1 as UInt32)
+                + number(2 as UInt32) + number(4096 as UInt64) + number(0 as UInt64) + number(8192 as UInt64)
+                + number(3 as UInt64))
     }
     @Test func textsAreCutBetweenCharacters() {
         #expect(ErrorText.cut("aé", 3) == Array("aé".utf8))
@@ -199,14 +228,17 @@ private func request(
     }
     @Test func longZeroesAreHoles() {
         #expect(chunks(zeroes: 0..<(128 * kib), count: 128 * kib) == [ReadChunk(range: 0..<(128 * kib), isHole: true)])
-        #expect(chunks(zeroes: (16 * kib)..<(48 * kib), count: 64 * kib) == [
-            ReadChunk(range: 0..<(16 * kib), isHole: false), ReadChunk(range: (16 * kib)..<(48 * kib), isHole: true),
-            ReadChunk(range: (48 * kib)..<(64 * kib), isHole: false),
-        ])
+        #expect(
+            chunks(zeroes: (16 * kib)..<(48 * kib), count: 64 * kib) == [
+                ReadChunk(range: 0..<(16 * kib), isHole: false),
+                ReadChunk(range: (16 * kib)..<(48 * kib), isHole: true),
+                ReadChunk(range: (48 * kib)..<(64 * kib), isHole: false),
+            ])
     }
     @Test func blocksAreThoseOfTheDevice() {
         let found = chunks(zeroes: 1000..<(64 * kib), count: 64 * kib, offset: 4096 - 1000)
-        #expect(found == [ReadChunk(range: 0..<1000, isHole: false), ReadChunk(range: 1000..<(64 * kib), isHole: true)])
+        #expect(
+            found == [ReadChunk(range: 0..<1000, isHole: false), ReadChunk(range: 1000..<(64 * kib), isHole: true)])
     }
     /// Chunks cover the read without gap or overlap, and every hole is zero.
     @Test(arguments: 0..<100 as Range<UInt64>) func chunksCoverTheRead(seed: UInt64) {

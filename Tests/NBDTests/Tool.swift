@@ -12,7 +12,8 @@ enum Tool {
 
     /// Runs a program to its end. Standard error is part of the text. The thread that waits is not the caller's.
     static func run(_ name: String, _ arguments: [String], package: String) async throws -> Output {
-        let path = ["/usr/bin/", "/usr/local/bin/", "/bin/"].map { $0 + name }.first(where: FileManager.default.isExecutableFile)
+        let path = ["/usr/bin/", "/usr/local/bin/", "/bin/"].map { $0 + name }.first(
+            where: FileManager.default.isExecutableFile)
         guard let path else { throw Missing(description: "\(name) is not installed: apt-get install \(package)") }
         return try await withCheckedThrowingContinuation { continuation in
             Thread.detachNewThread {
@@ -49,7 +50,8 @@ enum Tool {
     }
     /// A Python script with libnbd imported as `nbd` and a handle `h`; the URI is in `uri`.
     static func nbdsh(_ uri: String, _ script: String) async throws -> Output {
-        try await run("python3", ["-c", "import nbd, errno\nuri = '\(uri)'\nh = nbd.NBD()\n" + script], package: "python3-libnbd")
+        try await run(
+            "python3", ["-c", "import nbd, errno\nuri = '\(uri)'\nh = nbd.NBD()\n" + script], package: "python3-libnbd")
     }
 
     /// A file of its own, removed at the end of `body`.

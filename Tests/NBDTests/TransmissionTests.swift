@@ -3,11 +3,18 @@ import NBD
 import StoreCore
 import Testing
 
-private let einval: UInt32 = 22, enospc: UInt32 = 28, eperm: UInt32 = 1, eio: UInt32 = 5, eshutdown: UInt32 = 108
+private let einval: UInt32 = 22
+private let enospc: UInt32 = 28
+private let eperm: UInt32 = 1
+private let eio: UInt32 = 5
+private let eshutdown: UInt32 = 108
 
 @Suite struct RequestsAreServed {
     /// Every framing, answered at once and by tasks: what was written is read, also unaligned and large.
-    @Test(arguments: [("simple", true), ("simple", false), ("structured", true), ("structured", false), ("extended", true), ("extended", false)])
+    @Test(arguments: [
+        ("simple", true), ("simple", false), ("structured", true), ("structured", false), ("extended", true),
+        ("extended", false),
+    ])
     func whatWasWrittenIsRead(mode: String, now: Bool) async throws {
         let device = MemoryDevice(size: 8 << 20)
         device.behave { $0.answersNow = now }
@@ -26,7 +33,8 @@ private let einval: UInt32 = 22, enospc: UInt32 = 28, eperm: UInt32 = 1, eio: UI
                     let flags = writeFlags | (length == 511 ? 1 : 0)
                     let reply = try client.ask(1, flags: flags, offset: offset, length: length, payload: bytes)
                     #expect(reply.errorCode == nil)
-                    let from = offset / 2, count = min(length * 2, 8 << 20 - from)
+                    let from = offset / 2
+                    let count = min(length * 2, 8 << 20 - from)
                     try client.request(0, cookie: 5, offset: from, length: count)
                     #expect(try Self.data(client, mode, from, count) == Array(model[Int(from)..<Int(from + count)]))
                 }
@@ -41,7 +49,8 @@ private let einval: UInt32 = 22, enospc: UInt32 = 28, eperm: UInt32 = 1, eio: UI
             guard try client.chunk().errorCode == nil else { throw RawClient.Failure(text: "read failed") }
             return try client.receive(Int(count))
         }
-        var bytes = [UInt8](repeating: 0xee, count: Int(count)), seen = 0
+        var bytes = [UInt8](repeating: 0xee, count: Int(count))
+        var seen = 0
         while true {
             let chunk = try client.chunk()
             if chunk.type == 1 || chunk.type == 2 {
@@ -68,9 +77,12 @@ private let einval: UInt32 = 22, enospc: UInt32 = 28, eperm: UInt32 = 1, eio: UI
                 for length in [128 << 10, 1 << 20] as [UInt64] {
                     let client = try RawClient(unix: path)
                     try client.go()
-                    #expect(try client.ask(1, offset: 4096, length: 4096, payload: [UInt8](repeating: 7, count: 4096)).errorCode == nil)
+                    #expect(
+                        try client.ask(1, offset: 4096, length: 4096, payload: [UInt8](repeating: 7, count: 4096))
+                            .errorCode == nil)
                     try client.request(0, cookie: 1, length: length)
-                    let data = try client.chunk(), hole = try client.chunk()
+                    let data = try client.chunk()
+                    let hole = try client.chunk()
                     #expect(data.type == 1 && data.payload.count == 8 + 8192 && data.flags == 0)
                     #expect(hole.type == 2 && hole.flags == 1)
                     #expect(hole.payload == number(8192 as UInt64) + number(UInt32(length) - 8192))
@@ -87,13 +99,18 @@ private let einval: UInt32 = 22, enospc: UInt32 = 28, eperm: UInt32 = 1, eio: UI
             try await blocking {
                 let client = try RawClient(unix: path)
                 try client.go(extended: true)
-                _ = try client.ask(1, flags: 0x20, offset: 8192, length: 4096, payload: [UInt8](repeating: 7, count: 4096))
+                _ = try client.ask(
+                    1, flags: 0x20, offset: 8192, length: 4096, payload: [UInt8](repeating: 7, count: 4096))
                 let reply = try client.ask(7, length: 16 << 20)
-                let hole = number(8192 as UInt64) + number(3 as UInt64), data = number(4096 as UInt64) + number(0 as UInt64)
+                let hole = number(8192 as UInt64) + number(3 as UInt64)
+                let data = number(4096 as UInt64) + number(0 as UInt64)
                 let rest = number(16 << 20 - 12288 as UInt64) + number(3 as UInt64)
-                #expect(reply.type == 6 && reply.payload == number(1 as UInt32) + number(3 as UInt32) + hole + data + rest)
+                #expect(
+                    reply.type == 6 && reply.payload == number(1 as UInt32) + number(3 as UInt32) + hole + data + rest)
                 let one = try client.ask(7, flags: 8, offset: 100, length: 16 << 19)
-                #expect(one.payload == number(1 as UInt32) + number(1 as UInt32) + number(8092 as UInt64) + number(3 as UInt64))
+                #expect(
+                    one.payload == number(1 as UInt32) + number(1 as UInt32) + number(8092 as UInt64)
+                        + number(3 as UInt64))
                 // With a payload: an effect length and the wanted contexts.
                 let wanted = number(4096 as UInt64) + number(1 as UInt32)
                 #expect(try client.ask(7, flags: 0x20, length: 12, payload: wanted).type == 6)
@@ -103,7 +120,9 @@ private let einval: UInt32 = 22, enospc: UInt32 = 28, eperm: UInt32 = 1, eio: UI
                 #expect(try client.ask(7, flags: 0x20, length: 12, payload: foreign).errorCode == einval)
                 let beyond = number(16 << 20 + 1 as UInt64) + number(1 as UInt32)
                 #expect(try client.ask(7, flags: 0x20, length: 12, payload: beyond).errorCode == einval)
-                #expect(try client.ask(7, flags: 0x20, length: 400, payload: [UInt8](repeating: 0, count: 400)).errorCode == einval)
+                #expect(
+                    try client.ask(7, flags: 0x20, length: 400, payload: [UInt8](repeating: 0, count: 400)).errorCode
+                        == einval)
                 #expect(try client.ask(0, length: 512).type == 1, "the connection goes on")
             }
         }
@@ -119,7 +138,9 @@ private let einval: UInt32 = 22, enospc: UInt32 = 28, eperm: UInt32 = 1, eio: UI
                 #expect(try client.ask(4, length: 1 << 33).errorCode == einval)
                 #expect(try client.ask(6, offset: 1, length: .max).errorCode == enospc)
                 #expect(try client.ask(6, length: 16 << 20).errorCode == nil)
-                #expect(try client.ask(1, offset: 0, length: 4096).errorCode == einval, "a write without PAYLOAD_LEN has no payload")
+                #expect(
+                    try client.ask(1, offset: 0, length: 4096).errorCode == einval,
+                    "a write without PAYLOAD_LEN has no payload")
                 #expect(try client.ask(0, flags: 0x20, length: 5, payload: [1, 2, 3, 4, 5]).errorCode == einval)
                 #expect(try client.ask(3).errorCode == nil)
                 try client.request(1, flags: 0x20, cookie: 1, length: 32 << 20 + 1)
@@ -197,8 +218,11 @@ private let einval: UInt32 = 22, enospc: UInt32 = 28, eperm: UInt32 = 1, eio: UI
                         #expect(failed.errorCode == enospc)
                         if mode != "simple" { #expect(failed.payload.suffix(16) == Array("the disk is full".utf8)) }
                         let bytes = [UInt8](repeating: 1, count: Int(length))
-                        #expect(try client.ask(1, flags: flags, offset: 4096, length: length, payload: bytes).errorCode == enospc)
-                        #expect(try client.ask(1, flags: flags, offset: 0, length: length, payload: bytes).errorCode == nil)
+                        #expect(
+                            try client.ask(1, flags: flags, offset: 4096, length: length, payload: bytes).errorCode
+                                == enospc)
+                        #expect(
+                            try client.ask(1, flags: flags, offset: 0, length: length, payload: bytes).errorCode == nil)
                     }
                     for command in [4, 5, 6] as [UInt16] {
                         #expect(try client.ask(command, offset: 4096, length: 4096).errorCode == enospc)
@@ -279,7 +303,8 @@ private let einval: UInt32 = 22, enospc: UInt32 = 28, eperm: UInt32 = 1, eio: UI
                 let client = try RawClient(unix: path)
                 try client.go(extended: seed % 2 == 0)
                 for _ in 0..<200 {
-                    let command = UInt16(generator.next() % 9), length = generator.next() % 100_000
+                    let command = UInt16(generator.next() % 9)
+                    let length = generator.next() % 100_000
                     let flags = UInt16(generator.next() % 64)
                     guard command != 2 else { continue }
                     let payload = client.isExtended ? flags & 0x20 != 0 : command == 1
