@@ -18,7 +18,7 @@ public import StoreCore
 public struct Fence: Hashable, Sendable {
     /// Larger objects are segments, all others fences, so that a LIST tells them apart
     /// (`SegmentFormat.objectBytesMin`).
-    static let objectBytesMax = 256
+    public static let objectBytesMax = 256
 
     public var volume: VolumeID
     public var closing: Epoch

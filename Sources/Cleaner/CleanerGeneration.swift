@@ -1,0 +1,110 @@
+import Codec
+import ObjectStorage
+import SegmentLog
+import Snapshots
+import StoreCore
+
+/// One cleaner's claim to repack: `cleaner/<inverted number>`, created once, before it uploads anything.
+///
+/// The number names its packed segments, the payload names its victims. Both are there for the cleaner that comes after,
+/// which must know when an unnamed packed segment can no longer be named. That its own number is higher proves nothing:
+/// the older cleaner may only be paused, and publish a relocation record later, whose targets must then exist (it would
+/// find its own record the winning one, and delete the victim). What it can publish are records of the victims that it
+/// named here, and a record is created once. So:
+///
+/// - A generation is *closed* when each of its victims has a relocation record or is named by no reachable run. What it
+///   publishes after that finds its place taken, or speaks of what nobody needs.
+/// - Who finds a generation that is not closed takes over its victims, repacks them itself, and so closes it: whichever
+///   of the two records wins, the victim has one.
+/// - An unnamed packed segment goes only when its generation is closed. Records are listed after the generations, and
+///   roots are read after the records, so that what is missing in one of them is final.
+///
+/// Deletions need no claim: what was proven dead once stays dead, since no name is given twice and nothing new can rest
+/// on what lies below an announced floor. A cleaner that was paused and goes on deletes nothing but garbage. It stops
+/// repacking when it sees a newer generation, which saves work, not data.
+///
+/// Envelope of kind generation; payload:
+///
+///     revision     1          1
+///     number       varint
+///     time         8          nanoseconds since 1970, for people
+///     victims n    varint     then n names of segments
+struct CleanerGeneration: Hashable, Sendable {
+    static let prefix = "cleaner"
+    private static let revision: UInt8 = 1
+    /// Victims that one generation names at most: a pass with more does the rest the next time.
+    static let victimsMax = 1 << 19
+
+    var number: UInt64
+    var time: Timestamp
+    var victims: [SegmentID]
+
+    func sealed(with keys: KeyRing) throws(StorageError) -> [UInt8] {
+        try Envelope.seal(encoded(), kind: .generation, identity: Self.key(number).text, keys: keys)
+    }
+    static func key(_ number: UInt64) -> ObjectKey { NumberedObjects.key(prefix: prefix, number: number) }
+
+    func encoded() -> [UInt8] {
+        var writer = ByteWriter(reserving: 64 + victims.count * 24)
+        writer.byte(Self.revision)
+        writer.varint(number)
+        writer.littleEndian(time.nanoseconds)
+        writer.varint(UInt64(victims.count))
+        for victim in victims { victim.encode(into: &writer) }
+        return writer.finish()
+    }
+
+    init(number: UInt64, time: Timestamp, victims: [SegmentID]) {
+        self.number = number
+        self.time = time
+        self.victims = victims
+    }
+    /// Throws `corrupt`, which names the object, for anything but what was sealed as this number.
+    init(opening object: [UInt8], number expected: UInt64, keys: KeyRing) throws(StorageError) {
+        let name = Self.key(expected).text
+        let payload = try Envelope.open(object, kind: .generation, identity: name, keys: keys)
+        try self.init(decoding: payload, number: expected)
+    }
+    init(decoding payload: [UInt8], number expected: UInt64) throws(StorageError) {
+        let name = Self.key(expected).text
+        var reader = ByteReader(payload, object: name)
+        try reader.requireRevision(Self.revision, object: name)
+        number = try reader.varint()
+        guard number == expected else {
+            throw .corrupt(name, "it is another number", expected: "\(expected)", actual: "\(number)")
+        }
+        time = Timestamp(nanoseconds: try reader.littleEndian())
+        victims = []
+        for _ in 0..<(try reader.count(bytesEach: 3)) { victims.append(try SegmentID(decoding: &reader)) }
+        try reader.finish()
+    }
+}
+
+/// The generations of a store.
+struct GenerationLog: Sendable {
+    let objects: NumberedObjects
+    let keys: KeyRing
+
+    init(store: any ObjectStore, keys: KeyRing) {
+        objects = NumberedObjects(prefix: CleanerGeneration.prefix, store: store)
+        self.keys = keys
+    }
+
+    /// All that exist, the newest first. One that cannot be read stops gc: it may still publish.
+    func all() async throws -> [CleanerGeneration] {
+        var found: [CleanerGeneration] = []
+        for number in try await objects.numbers() {
+            // Gone since the LIST: another gc saw it closed, and so shall we.
+            guard let bytes = try await objects.read(number) else { continue }
+            found.append(try CleanerGeneration(opening: bytes, number: number, keys: keys))
+        }
+        return found
+    }
+
+    /// Claims the next number for these victims; nil when another cleaner took it.
+    func claim(after newest: UInt64, victims: [SegmentID], at time: Timestamp) async throws -> CleanerGeneration? {
+        let generation = CleanerGeneration(number: newest + 1, time: time, victims: victims)
+        let bytes = try generation.sealed(with: keys)
+        return try await objects.create(generation.number, bytes) == .created ? generation : nil
+    }
+}

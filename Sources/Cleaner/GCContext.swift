@@ -1,0 +1,36 @@
+import BlockMap
+import Codec
+import ObjectStorage
+import Snapshots
+import StoreCore
+
+/// What every step of a pass works with.
+struct GCContext: Sendable {
+    var store: any ObjectStore
+    var keys: KeyRing
+    var catalog: CatalogLog
+    var maps: MapReader
+    var time: any TimeSource
+    var options: GCOptions
+    var dryRun: Bool
+    var progress: CleanerProgress
+
+    func manifests(of volume: VolumeID) -> NumberedObjects {
+        NumberedObjects(prefix: Manifest.prefix(of: volume), store: store)
+    }
+    /// nil where it does not exist. Throws `corrupt` for what is no manifest of this place.
+    func manifest(_ number: UInt64, of volume: VolumeID) async throws -> Manifest? {
+        try await manifests(of: volume).read(number).map { bytes throws(StorageError) in
+            try Manifest(opening: bytes, of: volume, number: number, keys: keys)
+        }
+    }
+    func concurrently<Item: Sendable, Value: Sendable>(
+        _ items: [Item], _ body: @escaping @Sendable (Item) async throws -> Value
+    ) async throws -> [Value] {
+        try await mapConcurrently(items, atMost: options.requestsInFlightMax, body)
+    }
+
+    static func rival(_ cause: (any Error)? = nil) -> StorageError {
+        StorageError(.busy, "another gc is at work on this store: wait for it, then try again", cause: cause)
+    }
+}

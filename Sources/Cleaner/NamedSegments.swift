@@ -1,0 +1,79 @@
+import BlockMap
+import ObjectStorage
+import SegmentLog
+import StoreCore
+
+/// Every segment that reachable runs name, directly or through relocation records.
+struct NamedSegments: Sendable {
+    /// By name; holds one reference for each segment, however many runs name it.
+    private(set) var references: [SegmentID: SegmentReference] = [:]
+    /// The relocation records of the named ones. They and their targets stay.
+    private(set) var relocations: [SegmentID: RelocationRecord] = [:]
+    /// How many records lead from a run to this segment at most; 0 for those that runs name.
+    private(set) var moves: [SegmentID: Int] = [:]
+
+    func contains(_ segment: SegmentID) -> Bool { references[segment] != nil }
+
+    /// Reads the segment tables of all runs. A run that cannot be read stops gc.
+    mutating func addTables(of runs: [RunReference], _ context: GCContext) async throws {
+        var done: UInt64 = 0
+        for part in runs.chunked(64) {
+            context.progress("read segment tables", done, UInt64(runs.count))
+            let tables = try await context.concurrently(part) { run in
+                var segments: [SegmentReference] = []
+                try await context.maps.forEachSegment(of: run) { segments.append($0.segment) }
+                return segments
+            }
+            for segment in tables.joined() { try add(segment) }
+            done += UInt64(part.count)
+        }
+    }
+
+    /// A name stands for one content for ever; two that differ are damage.
+    private mutating func add(_ segment: SegmentReference) throws(StorageError) {
+        guard let known = references[segment.id] else {
+            references[segment.id] = segment
+            return
+        }
+        guard known === segment || known.contentHash == segment.contentHash else {
+            throw .corrupt(
+                segment.description, "two runs name it with other contents", expected: "\(known.contentHash)",
+                actual: "\(segment.contentHash)")
+        }
+    }
+
+    /// Follows relocation records from the segments that runs name. One that is listed and cannot be read stops gc.
+    mutating func follow(_ names: Set<Digest>, _ context: GCContext) async throws {
+        guard !names.isEmpty else { return }
+        var frontier = Array(references.keys)
+        var distance = 0
+        while !frontier.isEmpty {
+            let moved = frontier.filter { relocations[$0] == nil && names.contains(RelocationRecord.name(of: $0)) }
+            let records = try await context.concurrently(moved) { victim in
+                guard let record = try await RelocationLog.record(of: victim, store: context.store, keys: context.keys)
+                else { throw GCContext.rival() }
+                return record
+            }
+            distance += 1
+            frontier = []
+            for record in records { frontier += try add(record, distance: distance) }
+        }
+    }
+
+    /// - Returns: the targets.
+    @discardableResult
+    mutating func add(_ record: RelocationRecord, distance: Int? = nil) throws(StorageError) -> [SegmentID] {
+        guard let victim = references[record.victim], victim.contentHash == record.victimHash else {
+            throw .corrupt(
+                RelocationRecord.key(of: record.victim).text, "it speaks of other contents of \(record.victim)",
+                expected: references[record.victim].map { "\($0.contentHash)" }, actual: "\(record.victimHash)")
+        }
+        relocations[record.victim] = record
+        let distance = distance ?? (moves[record.victim] ?? 0) + 1
+        for target in record.targets {
+            try add(target)
+            moves[target.id] = max(moves[target.id] ?? 0, distance)
+        }
+        return record.targets.map(\.id)
+    }
+}

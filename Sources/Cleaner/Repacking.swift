@@ -1,0 +1,191 @@
+import BlockMap
+import ObjectStorage
+import SegmentLog
+import Snapshots
+import StoreCore
+
+/// The step between proof and deletion: which segments are worth emptying, and their emptying.
+struct Repacking {
+    let context: GCContext
+    let roots: Roots
+    let generations: [CleanerGeneration]
+    /// Listed after the generations and before the roots.
+    let relocated: Set<Digest>
+    var named: NamedSegments
+    /// Named segments that may go, because a relocation record says where everything went that is needed.
+    private(set) var emptied: Set<SegmentID> = []
+    private(set) var packedBytes: UInt64 = 0
+    private(set) var repackedBytes: UInt64 = 0
+    private(set) var repackedCount = 0
+    private(set) var unreadable = 0
+    /// Victims of earlier generations that still lack a record.
+    private var unfinished: Set<SegmentID> = []
+    private var present: [SegmentID: Timestamp] = [:]
+
+    init(
+        context: GCContext, roots: Roots, generations: [CleanerGeneration], relocated: Set<Digest>, named: NamedSegments
+    ) {
+        self.context = context
+        self.roots = roots
+        self.generations = generations
+        self.relocated = relocated
+        self.named = named
+    }
+
+    /// Generations whose unnamed segments may still be named.
+    var openGenerations: Set<UInt64> {
+        Set(generations.filter { $0.victims.contains(where: unfinished.contains) }.map(\.number))
+    }
+
+    mutating func run() async throws {
+        unfinished = Set(generations.flatMap(\.victims).filter { named.contains($0) && named.relocations[$0] == nil })
+        guard context.options.repacks else { return }
+        try await findPresent()
+        var needs = try await collectNeeds()
+        try await empty(plan(&needs))
+    }
+
+    /// Which named segments are there, and since when. A second LIST, so that nothing must be remembered of the first.
+    private mutating func findPresent() async throws {
+        for prefix in ["packed/", "volumes/"] {
+            try await context.store.forEachObject(prefix: prefix) { object in
+                guard case .segment(let id) = ObjectName(object.key), named.contains(id) else { return }
+                present[id] = object.modified
+            }
+        }
+    }
+
+    private func collectNeeds() async throws -> RecordNeeds {
+        let moved = present.keys.filter { named.relocations[$0] != nil }.sorted()
+        let due = unfinished.filter { present[$0] != nil && !isProtected($0) }.sorted()
+        let candidates = present.keys.filter { id in
+            named.relocations[id] == nil && !isProtected(id) && named.moves[id, default: 0] < RelocationLog.movesMax
+        }
+        let oldest = candidates.sorted { (present[$0]?.nanoseconds ?? 0, $0) < (present[$1]?.nanoseconds ?? 0, $1) }
+        var needs = RecordNeeds(
+            candidates: oldest.prefix(context.options.candidatesMax).compactMap { named.references[$0] },
+            certain: (moved + due).compactMap { named.references[$0] }, relocations: named.relocations,
+            options: context.options)
+        try await needs.collect(roots.runs, context)
+        return needs
+    }
+
+    /// A segment behind the covered position of a manifest that is kept is needed whole, whatever the maps say.
+    private func isProtected(_ id: SegmentID) -> Bool {
+        guard case .log(let volume, let epoch, let sequence) = id else { return false }
+        switch roots.fate(of: volume) {
+        case .live(let volume): return volume.tail.protects(epoch, sequence)
+        case .untouchable: return true
+        case .deleted, .orphan: return false
+        }
+    }
+}
+
+// MARK: The decision
+extension Repacking {
+    private struct Decision {
+        /// Nothing of them is needed: a record says so, to whoever finds their names in a run.
+        var dead: [Victim] = []
+        /// They have a record already.
+        var moved: [Victim] = []
+        var groups: [[Victim]] = []
+    }
+
+    private mutating func plan(_ needs: inout RecordNeeds) -> Decision {
+        var decision = Decision()
+        var candidates: [CleaningCandidate<Victim>] = []
+        var otherBytes: UInt64 = 0
+        let now = context.time.now()
+        for id in present.keys.sorted() {
+            guard let segment = named.references[id] else { continue }
+            guard let records = needs.records(of: id) else {
+                otherBytes += UInt64(segment.byteCount)
+                continue
+            }
+            let victim = Victim(segment: segment, records: records)
+            if named.relocations[id] != nil {
+                decision.moved.append(victim)
+            } else if records.isEmpty {
+                decision.dead.append(victim)
+            } else {
+                let age = now.seconds - (present[id]?.seconds ?? 0)
+                candidates.append(
+                    CleaningCandidate(
+                        id: victim, byteCount: UInt64(segment.byteCount),
+                        liveBytes: records.reduce(0) { $0 + UInt64($1.byteCount) }, ageSeconds: max(age, 1),
+                        isPacked: id.isPackedSegment, isDue: unfinished.contains(id)))
+            }
+        }
+        let plan = CleaningPlan(candidates, otherBytes: otherBytes, policy: context.options.policy)
+        var victims = 0
+        for group in plan.groups where victims + group.count <= CleanerGeneration.victimsMax {
+            decision.groups.append(group.map(\.id))
+            victims += group.count
+        }
+        return decision
+    }
+}
+
+// MARK: The work
+extension Repacking {
+    private mutating func empty(_ decision: Decision) async throws {
+        if context.dryRun { return foresee(decision) }
+        let repacker = Repacker(context: context, generation: 0)
+        for part in decision.moved.chunked(256) {
+            try await confirm(context.concurrently(part) { try await repacker.confirmed($0) }.compactMap(\.self))
+        }
+        for part in decision.dead.chunked(256) {
+            let records = try await context.concurrently(part) { try await repacker.publishDeath(of: $0) }
+            try confirm(records.compactMap(\.self))
+        }
+        try await repack(decision.groups)
+    }
+
+    private mutating func repack(_ groups: [[Victim]]) async throws {
+        guard !groups.isEmpty else { return }
+        let log = GenerationLog(store: context.store, keys: context.keys)
+        let victims = groups.joined().map(\.segment.id).sorted()
+        let newest = generations.first?.number ?? 0
+        guard let generation = try await log.claim(after: newest, victims: victims, at: context.time.now()) else { return }
+        let repacker = Repacker(context: context, generation: generation.number)
+        for (index, group) in groups.enumerated() {
+            context.progress("repack", UInt64(index), UInt64(groups.count))
+            // Another cleaner works on all that is left.
+            guard try await log.objects.newestNumber() == generation.number else { return }
+            let outcome = try await repacker.repack(group)
+            packedBytes += outcome.packed.reduce(0) { $0 + UInt64($1.byteCount) }
+            unreadable += outcome.unreadable
+            try confirm(outcome.confirmed)
+        }
+    }
+
+    /// The victims of these records may go, and their targets stay.
+    private mutating func confirm(_ records: [RelocationRecord]) throws {
+        for record in records {
+            let isNew = named.relocations[record.victim] == nil
+            if isNew {
+                repackedCount += 1
+                repackedBytes += UInt64(named.references[record.victim]?.byteCount ?? 0)
+            }
+            try named.add(record)
+            emptied.insert(record.victim)
+            unfinished.remove(record.victim)
+        }
+    }
+
+    /// A dry run: as if all went well.
+    private mutating func foresee(_ decision: Decision) {
+        let victims = decision.groups.joined()
+        emptied = Set((decision.moved + decision.dead + victims).map(\.segment.id))
+        repackedCount = decision.dead.count + victims.count
+        repackedBytes = (decision.dead + victims).reduce(0) { $0 + UInt64($1.segment.byteCount) }
+        packedBytes = victims.reduce(0) { $0 + $1.records.reduce(0) { $0 + UInt64($1.byteCount) } }
+    }
+}
+
+extension SegmentID {
+    var isPackedSegment: Bool {
+        if case .packed = self { return true }
+        return false
+    }
+}

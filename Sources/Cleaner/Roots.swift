@@ -1,0 +1,197 @@
+import BlockMap
+import SegmentLog
+import Snapshots
+import StoreCore
+
+/// Everything that must stay, read after the floors were announced. Whatever of it cannot be read or authenticated stops
+/// the pass before anything was deleted (R6).
+struct Roots: Sendable {
+    struct Volume: Sendable {
+        var manifestFloor: UInt64
+        var epochFloor: Epoch
+        var tail: LogTail
+    }
+    enum Fate: Sendable {
+        case live(Volume)
+        /// Deleted, with its tombstone in place: `isExpired` when not even that is needed any more.
+        case deleted(isExpired: Bool, newestManifest: UInt64)
+        /// Its deletion is under way: all of it stays for now.
+        case untouchable
+        /// The catalog never named it, and never will.
+        case orphan
+    }
+    var state: CatalogState
+    var volumes: [VolumeID: Fate] = [:]
+    var runs = RunSet()
+    var pinned: Set<VersionReference> = []
+    /// Runs that a manifest or a version that is given up named, in the folder of the volume whose it was. They were
+    /// once part of its history; where no root names them they never will be again, whatever their epoch.
+    var onceNamed: Set<Digest> = []
+    var deadVersions: Set<VersionReference> = []
+
+    /// False for volumes that came into being after the first LIST.
+    func fate(of volume: VolumeID) -> Fate { volumes[volume] ?? .untouchable }
+}
+
+/// Reads the roots.
+struct RootReader {
+    let context: GCContext
+    let listing: StoreListing
+    /// As announced; of a dry run, as they would be.
+    let floors: [VolumeID: VolumeFloor]
+    let state: CatalogState
+
+    func read() async throws -> Roots {
+        var roots = Roots(state: state)
+        try await readVolumes(into: &roots)
+        try await readSnapshots(into: &roots)
+        try await readDeleted(into: &roots)
+        for id in listing.volumes where state.volume(id) == nil && state.deletedVolume(id) == nil {
+            roots.volumes[id] = .orphan
+        }
+        try await readGivenUp(into: &roots)
+        return roots
+    }
+
+    private func readVolumes(into roots: inout Roots) async throws {
+        for part in state.volumes.chunked(256) {
+            context.progress("read volumes", UInt64(roots.volumes.count), UInt64(state.volumeCount))
+            let read = try await context.concurrently(part) { try await keptManifests(of: $0) }
+            for (volume, kept) in zip(part, read) {
+                let floor = floors[volume.id]
+                roots.volumes[volume.id] = .live(
+                    Roots.Volume(
+                        manifestFloor: max(volume.manifestFloor, floor?.manifest ?? 0),
+                        epochFloor: max(volume.epochFloor, floor?.epoch ?? Epoch(0)), tail: LogTail(kept)))
+                for manifest in kept { roots.runs.insert(manifest.state.map) }
+            }
+        }
+    }
+
+    /// The manifests from the floor on, the newest first. One that is missing was deleted by a gc that announced higher
+    /// floors meanwhile: what was pinned between its floors and these is not known here.
+    private func keptManifests(of volume: VolumeRecord) async throws -> [Manifest] {
+        let floor = max(volume.manifestFloor, floors[volume.id]?.manifest ?? 0)
+        let numbers = try await context.manifests(of: volume.id).numbers(from: floor)
+        let isWhole = zip(numbers, numbers.dropFirst()).allSatisfy { $0 == $1 + 1 } && numbers.last == floor
+        guard isWhole else { throw try await missing("a manifest of volume '\(volume.name)' from \(floor) on") }
+        var kept: [Manifest] = []
+        for number in numbers {
+            guard let manifest = try await context.manifest(number, of: volume.id) else {
+                throw try await missing("manifest \(number) of volume '\(volume.name)'")
+            }
+            kept.append(manifest)
+        }
+        return kept
+    }
+
+    private func readSnapshots(into roots: inout Roots) async throws {
+        let versions = Array(Set(state.snapshots.map(\.version)))
+        for part in versions.chunked(256) {
+            context.progress("read snapshots", UInt64(roots.pinned.count), UInt64(versions.count))
+            let read = try await context.concurrently(part) { reference in
+                do {
+                    return try await PinnedVersion.load(reference, from: context.store, keys: context.keys)
+                } catch where error.storageCode == .notFound {
+                    throw try await missing("the version \(reference.key) of a snapshot")
+                }
+            }
+            for (reference, version) in zip(part, read) {
+                roots.pinned.insert(reference)
+                roots.runs.insert(version.state.map)
+            }
+        }
+    }
+
+    /// A root that is not there: either another gc is ahead, or it is lost.
+    private func missing(_ what: String) async throws -> StorageError {
+        let newest = try await context.catalog.newest()
+        if newest.birthFloor > state.birthFloor { return GCContext.rival() }
+        return StorageError(.corrupt, "\(what) is missing: nothing is deleted; run `zerofs verify`")
+    }
+}
+
+// MARK: What is given up
+extension RootReader {
+    /// A volume whose tombstone is missing may still have a writer that is not fenced, and a hole in its log would let it
+    /// acknowledge: then nothing of it goes. After a while its deletion is finished here.
+    private func readDeleted(into roots: inout Roots) async throws {
+        let now = context.time.now()
+        let deleted = state.deletedVolumes
+        let fates = try await context.concurrently(deleted) { volume -> Roots.Fate in
+            guard let number = try await context.manifests(of: volume.id).newestNumber() else { return .orphan }
+            guard let manifest = try await context.manifest(number, of: volume.id) else { return .untouchable }
+            if manifest.isTombstone {
+                let isExpired = volume.deleted.adding(context.options.tombstoneRetention) <= now
+                return .deleted(isExpired: isExpired, newestManifest: number)
+            }
+            guard volume.deleted.adding(context.options.deletionGrace) <= now, !context.dryRun else { return .untouchable }
+            let tombstone = try await Deletion(context: context).finish(volume.id)
+            return .deleted(isExpired: false, newestManifest: tombstone.number)
+        }
+        for (volume, fate) in zip(deleted, fates) { roots.volumes[volume.id] = fate }
+    }
+
+    /// Reads manifests below the floor and versions that no snapshot names, for the runs that go with them.
+    private func readGivenUp(into roots: inout Roots) async throws {
+        var manifests: [(VolumeID, UInt64)] = []
+        for (id, numbers) in listing.manifests {
+            guard case .live(let volume) = roots.fate(of: id) else { continue }
+            manifests += numbers.prefix { $0 < volume.manifestFloor }.map { (id, $0) }
+        }
+        for part in manifests.chunked(256) {
+            let named = try await context.concurrently(part) { id, number in
+                try await readable { try await context.manifest(number, of: id)?.state.map.ownRuns(of: id) } ?? []
+            }
+            roots.onceNamed.formUnion(named.joined())
+        }
+        try await readDeadVersions(into: &roots)
+    }
+
+    /// A version that no snapshot names was given up, or its snapshot is not entered yet. It was given up when it covers
+    /// less than the floor's manifest: who is above the floor covers as much.
+    private func readDeadVersions(into roots: inout Roots) async throws {
+        let candidates = listing.versions.filter { version in
+            guard case .live(let volume) = roots.fate(of: version.volume) else { return false }
+            return !roots.pinned.contains(version) && version.epoch >= volume.epochFloor
+        }
+        for part in candidates.chunked(256) {
+            let read = try await context.concurrently(part) { reference in
+                try await readable { try await PinnedVersion.load(reference, from: context.store, keys: context.keys) }
+            }
+            for (reference, version) in zip(part, read) {
+                guard let version, case .live(let volume) = roots.fate(of: reference.volume),
+                    version.state.covered < volume.tail.covered
+                else { continue }
+                roots.deadVersions.insert(reference)
+                roots.onceNamed.formUnion(version.state.map.ownRuns(of: reference.volume))
+            }
+        }
+    }
+
+    /// nil for what is gone or damaged: these are no roots, and all that is lost is the knowledge of what they named.
+    private func readable<R>(_ body: () async throws -> R?) async throws -> R? {
+        do { return try await body() } catch where [.notFound, .corrupt].contains(error.storageCode) { return nil }
+    }
+}
+
+extension MapLayout {
+    /// Names of the runs that the volume's own writer made: of those that a branch has from elsewhere, it says nothing
+    /// when they came into its ancestor's history.
+    fileprivate func ownRuns(of volume: VolumeID) -> [Digest] {
+        allRuns.filter { $0.volume == volume }.map(\.contentHash)
+    }
+}
+
+extension Array {
+    func chunked(_ count: Int) -> [ArraySlice<Element>] {
+        stride(from: 0, to: self.count, by: count).map { self[$0..<Swift.min($0 + count, self.count)] }
+    }
+}
+extension GCContext {
+    func concurrently<Item: Sendable, Value: Sendable>(
+        _ items: ArraySlice<Item>, _ body: @escaping @Sendable (Item) async throws -> Value
+    ) async throws -> [Value] {
+        try await concurrently(Array(items), body)
+    }
+}
