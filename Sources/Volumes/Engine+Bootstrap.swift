@@ -64,6 +64,6 @@ extension Engine {
                 store: store, keys: keys, memory: records, disk: disk,
                 relocation: { try await relocations.relocation(of: $0) }),
             records: records, relocations: relocations, workers: BlockingPool(name: "zerofs-work", threads: 2),
-            disk: SystemDisk(), journalDirectory: settings.dataDirectory + "/journal", host: hostName(), log: log)
+            disk: SystemDisk.shared, journalDirectory: settings.dataDirectory + "/journal", host: hostName(), log: log)
     }
 }

@@ -46,6 +46,7 @@ public final class Engine: Sendable {
                 failure = failure ?? error
             }
         }
+        await context.fetcher.disk?.close()
         await saveMarks()
         if let failure { throw failure }
     }

@@ -90,9 +90,10 @@ extension Volume {
     private func replay(_ generations: [JournalGeneration]) async throws {
         guard !generations.isEmpty else { return }
         for generation in generations {
-            _ = try await Journal.replay(generation, keys: context.keys, disk: context.disk) { entry in
+            let summary = try await Journal.replay(generation, keys: context.keys, disk: context.disk) { entry in
                 try await self.replay(entry, from: generation)
             }
+            report(summary, of: generation)
         }
         let removal = Task {
             do {
@@ -103,6 +104,15 @@ extension Volume {
             }
         }
         tasks.withLock { $0.append(removal) }
+    }
+    private func report(_ summary: JournalReplaySummary, of generation: JournalGeneration) {
+        context.log.info("\(name): replayed \(summary.entries) writes from the journal \(generation.path)")
+        guard !summary.isComplete else { return }
+        context.log.error(
+            """
+            \(name): the journal \(generation.path) is not whole\(summary.isSameBoot ? " although the host kept running" : "") \
+            (\(summary.tornBytes) bytes torn): every flushed write is there, later ones that were answered may be lost
+            """)
     }
     private func replay(_ entry: JournalEntry, from generation: JournalGeneration) async throws {
         let next = state.withLock { $0.nextWrite }

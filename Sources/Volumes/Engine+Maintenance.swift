@@ -1,0 +1,39 @@
+public import Cleaner
+public import StoreCore
+import Synchronization
+
+/// Garbage collection and verification, while volumes are served.
+extension Engine {
+    /// Gives back what nothing refers to any more, and repacks what is mostly dead. Volumes that are open here are
+    /// checkpointed first, so that nothing is kept for the sake of their log alone.
+    public func collectGarbage(dryRun: Bool, progress: @escaping ProgressHandler) async throws -> GCReport {
+        if !dryRun {
+            for volume in await soundVolumes() { try await volume.checkpointNow() }
+        }
+        var options = GCOptions()
+        options.retention = settings.retention
+        let collector = GarbageCollector(
+            store: store, keys: keys, catalog: catalog, maps: context.maps, time: context.time, options: options)
+        return try await collector.collect(dryRun: dryRun) { progress(ProgressReport(phase: $0, done: $1, total: $2)) }
+    }
+
+    /// Proves that each reference resolves and each hash and tag is right; `deep` reads all data. Of one volume or
+    /// snapshot, or of the whole store. Damage is reported, not thrown.
+    public func verify(
+        _ reference: VolumeReference?, deep: Bool, progress: @escaping ProgressHandler
+    ) async throws -> VerifyReport {
+        let verifier = StoreVerifier(
+            store: store, keys: keys, catalog: catalog, maps: context.maps, time: context.time)
+        return try await verifier.verify(reference, deep: deep) {
+            progress(ProgressReport(phase: $0, done: $1, total: $2))
+        }
+    }
+
+    private func soundVolumes() async -> [Volume] {
+        var volumes: [Volume] = []
+        for id in openVolumes.withLock({ Array($0.openings.keys) }) {
+            if let volume = await openVolume(id) { volumes.append(volume) }
+        }
+        return volumes
+    }
+}
