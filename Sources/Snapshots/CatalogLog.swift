@@ -49,6 +49,7 @@ public final class CatalogLog: Sendable {
     /// and holds for a state that was the newest at some moment since the call; it stops no other commit of the group.
     /// Nothing is written when it changes nothing. A commit that has begun is not cancelled.
     /// Throws `unavailable` when the outcome is open.
+    @discardableResult
     public func commit<T: Sendable>(_ change: @escaping @Sendable (inout CatalogEditor) throws -> T) async throws -> T {
         try await withCheckedThrowingContinuation { continuation in
             enqueue(CatalogCommitMember(change: change, continuation: continuation))

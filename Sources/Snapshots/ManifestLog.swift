@@ -58,6 +58,7 @@ public final class ManifestLog: Sendable {
     /// `change` may run several times, each time on a newer manifest; what it throws is thrown.
     /// Throws `fenced` when a newer writer has claimed the volume, `notFound` when it was deleted, `invalid` when the
     /// change breaks a manifest's rules, `unavailable` when the outcome is open.
+    @discardableResult
     public func commit(as epoch: Epoch, _ change: (inout Manifest) throws -> Void) async throws -> Manifest {
         let operation = OperationID.random()
         let made = try await log.commit(operation) { base, isCurrent in
