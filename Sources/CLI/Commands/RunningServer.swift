@@ -1,0 +1,161 @@
+import Control
+import Glibc
+import Logging
+import NBD
+import ObjectStorage
+import StoreCore
+import Volumes
+
+/// All parts of a server that runs, and the order in which they start and stop.
+///
+/// Start: lock of the data directory, store, engine, NBD, control. Stop: NBD first, so that nothing new comes; then the
+/// engine, which uploads what is left; the control socket last, so that commands see a server that leaves, not none.
+struct RunningServer {
+    let readyLine: String
+    private let lock: DataDirectoryLock
+    private let engine: Engine
+    private let nbd: NBDServer
+    private let control: ControlServer
+    private let log: Logger
+
+    /// How long requests in flight may take when the server leaves; then they are cut off unanswered.
+    private static let drainDuration = Duration.seconds(30)
+
+    static func start(_ plan: ServePlan, _ configuration: ZerofsConfiguration, log: Logger) async throws -> RunningServer {
+        let lock = try await lock(configuration, plan)
+        let unlock = try Unlocking.read(configuration.keys, log: log)
+        let opened = try await StoreFactory.open(
+            configuration.store, deadline: configuration.store.retryDeadline, log: log)
+        try await StoreProbe.check(opened.store)
+        var settings = configuration.engineSettings
+        settings.servedVolumes = plan.volumes
+        settings.takeOver = plan.takeOver
+        let engine = try await Engine.open(
+            store: opened.store, unlock: unlock, settings: settings, time: SystemTime(), log: log)
+        do {
+            return try await start(plan, configuration, lock, opened, engine, log)
+        } catch {
+            await engine.abandon()
+            throw error
+        }
+    }
+
+    private static func start(
+        _ plan: ServePlan, _ configuration: ZerofsConfiguration, _ lock: DataDirectoryLock, _ opened: OpenedStore,
+        _ engine: Engine, _ log: Logger
+    ) async throws -> RunningServer {
+        try await requireVolumes(plan, engine)
+        let statistics = NBDStatistics()
+        let nbd = NBDServer(engine, listeningOn: plan.nbdAddresses, observer: statistics)
+        let figures = FigureSource(opened: opened, engine: engine, nbd: nbd, statistics: statistics)
+        let bound = try nbd.start()
+        let health = HealthReport(
+            status: .ok, version: Zerofs.version, pid: getpid(), store: opened.location.description,
+            nbd: bound.map(address))
+        let control = ControlServer(engine, health: health, log: log) { await figures.snapshot() }
+        do {
+            let paths = try await listen(control, plan, lock, log)
+            let words = health.nbd.map { "nbd=\($0)" } + paths.map { "control=\($0)" }
+            return RunningServer(
+                readyLine: "ready " + words.joined(separator: " "), lock: lock, engine: engine, nbd: nbd,
+                control: control, log: log)
+        } catch {
+            await control.stop()
+            await nbd.stop(draining: .zero)
+            throw error
+        }
+    }
+
+    private static func lock(_ configuration: ZerofsConfiguration, _ plan: ServePlan) async throws -> DataDirectoryLock {
+        let directory = configuration.data.directory
+        let end = ContinuousClock.now + .seconds(10)
+        while true {
+            let holder = LockHolder(pid: getpid(), command: "serve", control: controlPath(plan))
+            if let lock = try DataDirectoryLock.acquire(in: directory, as: holder) { return lock }
+            let other = DataDirectoryLock.holder(in: directory)
+            // A command is soon done; a server is not.
+            guard other?.command != "serve", ContinuousClock.now < end else { throw Session.busy(directory) }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+    private static func controlPath(_ plan: ServePlan) -> String? {
+        for case .unix(let path) in plan.controlAddresses { return path }
+        return nil
+    }
+
+    private static func requireVolumes(_ plan: ServePlan, _ engine: Engine) async throws {
+        guard let volumes = plan.volumes else { return }
+        let known = Set(try await engine.exportNames())
+        if let missing = volumes.subtracting(known).sorted().first {
+            throw StorageError(.notFound, "there is no volume '\(missing)'")
+        }
+    }
+
+    private static func listen(
+        _ control: ControlServer, _ plan: ServePlan, _ lock: DataDirectoryLock, _ log: Logger
+    ) async throws -> [ControlAddress] {
+        var bound: [ControlAddress] = []
+        for address in plan.controlAddresses {
+            if case .tcp(let host, _) = address, host != "localhost", !host.hasPrefix("127."), host != "::1" {
+                log.warning("the control address \(address) has no passwords: whoever reaches it commands this server")
+            }
+            bound.append(try await control.start(on: address))
+        }
+        return bound
+    }
+
+    /// `127.0.0.1:10809`, or `unix:/path`.
+    private static func address(_ address: NBDAddress) -> String {
+        switch address {
+        case .tcp(let host, let port): "\(host.contains(":") ? "[\(host)]" : host):\(port)"
+        case .unix(let path, _): "unix:\(path)"
+        }
+    }
+
+    // MARK: Stopping
+
+    /// Returns when the first request to stop was carried out. A second one ends the process at once.
+    func serve(until signals: StopSignals) async throws {
+        var requests = signals.requests.makeAsyncIterator()
+        _ = await requests.next()
+        log.notice("stopping: answering what is in flight and uploading the rest; once more stops at once")
+        ServiceManager.notify("STOPPING=1")
+        let impatience = Task { [engine, log] in
+            for await _ in signals.requests {
+                log.warning("stopping at once: what was not uploaded is in the journal")
+                await engine.abandon()
+                exit(ExitCodes.failed)
+            }
+        }
+        defer { impatience.cancel() }
+        control.beginDraining()
+        await nbd.stop(draining: Self.drainDuration)
+        do { try await engine.close() } catch {
+            await control.stop()
+            throw error
+        }
+        await control.stop()
+        log.notice("stopped")
+        withExtendedLifetime(lock) {}
+    }
+}
+
+/// Collects a server's figures from its parts.
+private struct FigureSource: Sendable {
+    let opened: OpenedStore
+    let engine: Engine
+    let nbd: NBDServer
+    let statistics: NBDStatistics
+    let started = ContinuousClock.now
+
+    func snapshot() async -> ServerSnapshot {
+        let uptime = (ContinuousClock.now - started).components
+        return ServerSnapshot(
+            version: Zerofs.version, pid: getpid(),
+            uptimeSeconds: Double(uptime.seconds) + Double(uptime.attoseconds) / 1e18, memory: .current(),
+            storeLocation: opened.location.description, requests: opened.meter.counts(),
+            requestLatencies: Dictionary(
+                uniqueKeysWithValues: RequestKind.allCases.map { ($0, opened.meter.latency(of: $0)) }),
+            exports: statistics.snapshot(), connections: nbd.connections(), engine: await engine.statistics())
+    }
+}

@@ -1,0 +1,123 @@
+import ArgumentParser
+import Control
+import StoreCore
+import Volumes
+
+struct Snapshot: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Take a crash-consistent snapshot of a volume.",
+        discussion: """
+            It holds every write that was answered before, takes milliseconds whatever the size, and writing
+            goes on meanwhile. Prints VOLUME@SNAPSHOT.
+
+            EXAMPLES:
+              zerofs snapshot pg-prod
+              zerofs snapshot pg-prod --name before-upgrade
+              zerofs branch "$(zerofs snapshot pg-prod)" pg-test
+            """)
+    @Argument(help: "The volume.")
+    var volume: String
+    @Option(help: ArgumentHelp("Its name (default: the time in UTC).", valueName: "snapshot"))
+    var name: String?
+    @OptionGroup var output: JSONOption
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        let report = try await Session(common).run(TakeSnapshot(volume: volume, snapshot: name))
+        print(output.json ? try ControlJSON.text(report) : report.name)
+    }
+}
+
+struct Branch: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make a writable volume that starts from a snapshot or from a volume's state now.",
+        discussion: """
+            Takes milliseconds and no space; only what either of the two writes later costs. A running server
+            serves it at once.
+
+            The file system on it has the same UUID as its source: to mount both on one host, XFS wants
+            `mount -o nouuid` or `xfs_admin -U generate`; ext4 needs nothing.
+
+            EXAMPLES:
+              zerofs branch pg-prod pg-staging
+              zerofs branch pg-prod@monday pg-monday
+            """)
+    @Argument(help: "VOLUME (its state now) or VOLUME@SNAPSHOT.")
+    var source: String
+    @Argument(help: "The name of the new volume.")
+    var new: String
+    @OptionGroup var output: JSONOption
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        let report = try await Session(common).run(MakeBranch(source: source, newName: new))
+        print(output.json ? try ControlJSON.text(report) : report.name)
+    }
+}
+
+struct Rollback: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Set a volume back to one of its snapshots.",
+        discussion: """
+            What it replaces is kept: a snapshot of the volume as it was is taken first, and named. Unmount and
+            detach the volume before, because its content changes under whoever uses it. Wants --force.
+
+            EXAMPLES:
+              zerofs rollback pg-prod@monday --force
+            """)
+    @Argument(help: "VOLUME@SNAPSHOT.")
+    var snapshot: String
+    @Flag(help: "Do it.")
+    var force = false
+    @OptionGroup var output: JSONOption
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        let report = try await Session(common).run(RollBack(snapshot: snapshot, force: force))
+        if output.json { return print(try ControlJSON.text(report)) }
+        print("\(report.name) is \(report.target) again; what it was is \(report.safetySnapshot)")
+    }
+}
+
+struct Hold: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Protect a volume or a snapshot from deletion.",
+        discussion: """
+            It cannot be deleted until each of its tags is released.
+
+            EXAMPLES:
+              zerofs hold pg-prod@audit-2026 legal
+              zerofs release pg-prod@audit-2026 legal
+            """)
+    @Argument(help: "VOLUME or VOLUME@SNAPSHOT.")
+    var name: String
+    @Argument(help: "Says who holds it, or why.")
+    var tag: String
+    @OptionGroup var output: JSONOption
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        let report = try await Session(common).run(HoldVolume(name: name, tag: tag))
+        print(output.json ? try ControlJSON.text(report) : "\(report.name) is held: \(report.tag)")
+    }
+}
+
+struct Release: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Take a hold away.",
+        discussion: """
+            EXAMPLES:
+              zerofs release pg-prod@audit-2026 legal
+            """)
+    @Argument(help: "VOLUME or VOLUME@SNAPSHOT.")
+    var name: String
+    @Argument(help: "The hold's tag; `zerofs info NAME` lists them.")
+    var tag: String
+    @OptionGroup var output: JSONOption
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        let report = try await Session(common).run(ReleaseVolume(name: name, tag: tag))
+        print(output.json ? try ControlJSON.text(report) : "\(report.name) is no longer held: \(report.tag)")
+    }
+}

@@ -1,0 +1,38 @@
+import ArgumentParser
+import Logging
+import StoreCore
+
+/// What every command takes.
+struct CommonOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("The configuration file.", valueName: "file"), completion: .file(extensions: ["toml"]))
+    var config: String?
+
+    @Option(help: ArgumentHelp("What to log on standard error: trace, debug, info, notice, warning, error, critical.", valueName: "level"))
+    var logLevel: LogLevelArgument?
+
+    func load() throws(StorageError) -> ZerofsConfiguration { try ConfigurationFile.load(config).configuration }
+}
+
+struct JSONOption: ParsableArguments {
+    @Flag(help: "Print JSON, with the names that docs/cli.md lists.")
+    var json = false
+}
+
+/// `debug`, in arguments.
+struct LogLevelArgument: ExpressibleByArgument, Sendable {
+    let level: Logger.Level
+    init?(argument: String) {
+        guard let level = Logger.Level(rawValue: argument) else { return nil }
+        self.level = level
+    }
+    static var allValueStrings: [String] { Logger.Level.allCases.map(\.rawValue) }
+}
+
+/// `10G`, in arguments.
+struct SizeArgument: ExpressibleByArgument, Sendable {
+    let bytes: UInt64
+    init?(argument: String) {
+        guard let bytes = ByteSize.parse(argument) else { return nil }
+        self.bytes = bytes
+    }
+}

@@ -1,0 +1,31 @@
+import Dispatch
+import Glibc
+
+/// SIGTERM and SIGINT as a stream: how often a person wants the server to stop.
+final class StopSignals: Sendable {
+    let requests: AsyncStream<Int32>
+    /// Kept alive; never touched after they were started.
+    private nonisolated(unsafe) let sources: [any DispatchSourceSignal]
+
+    init() {
+        let (requests, continuation) = AsyncStream<Int32>.makeStream()
+        self.requests = requests
+        sources = [SIGTERM, SIGINT].map { number in
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: DispatchQueue(label: "signals"))
+            source.setEventHandler { continuation.yield(number) }
+            source.resume()
+            return source
+        }
+    }
+}
+
+enum ProcessLimits {
+    /// Each connection and each upload has a descriptor; the customary soft limit of 1024 is a relic of select(2).
+    static func raiseOpenFiles() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+}
