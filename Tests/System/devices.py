@@ -28,7 +28,7 @@ class Device:
         wait_until(middle.exists, 20, "nbdkit's socket")
         self.exporter = self.start("nbdfuse", "-C", "4", self.fuse / "disk", f"nbd+unix:///?socket={middle}")
         wait_until((self.fuse / "disk").exists, 20, "nbdfuse")
-        self.loop = case.run("losetup", "--find", "--show", "--direct-io=on", self.fuse / "disk").out.strip()
+        self.loop = case.run("losetup", "--find", "--show", "--direct-io=on", "--sector-size", "4096", self.fuse / "disk").out.strip()
 
     def start(self, *arguments):
         log = open(self.folder / "log", "ab")

@@ -1,0 +1,215 @@
+"""Damage in the store is named, and never read as data."""
+import os
+import re
+import shutil
+
+import nbd
+
+from harness import KIB, MIB, Failure, check, equal, mark
+
+SIZE = 24 * MIB
+
+
+def kind(key):
+    """The folder names of a key, without ids, numbers and hashes: one kind of object each."""
+    return "/".join("*" if re.search(r"\d|^[0-9a-f-]{8,}$", part) else part for part in key.split("/"))
+
+
+def prepared(t):
+    """A stopped store with every kind of object, and what its volumes hold."""
+    store, server = t.served(size="24M", settings={"data.disk_cache_size": "0"})
+    handle = server.connect()
+    data = os.urandom(MIB)
+    for i in range(20):
+        handle.pwrite(data[i:] + data[:i], i * MIB)
+    handle.flush()
+    store.zerofs("snapshot", "vol", "--name", "s")
+    for i in range(0, 20, 2):
+        handle.pwrite(data[i + 9:] + data[:i + 9], i * MIB + 4096)
+    handle.zero(300 * KIB, 5 * MIB)
+    handle.flush()
+    store.zerofs("branch", "vol", "b")
+    server.connect("b").pwrite(b"branch" * 1000, 77 * KIB)
+    # Relocation and packed segments.
+    for i in range(20):
+        for j in range(7):
+            handle.pwrite(os.urandom(128 * KIB), i * MIB + j * 128 * KIB)
+    handle.flush()
+    store.zerofs("snapshot", "vol", "--name", "late")
+    store.zerofs("delete", "vol@s")
+    store.zerofs("delete", "b", expect=None)
+    store.zerofs("gc")
+    contents = {name: bytes(server.connect(name).pread(SIZE, 0)) for name in ("vol", "vol@late")}
+    server.stop()
+    return store, contents
+
+
+def flip(path, position):
+    path.chmod(0o644)
+    with open(path, "r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def samples(store):
+    """The newest and largest object of each kind."""
+    kinds = {}
+    for key, size in store.objects().items():
+        kinds.setdefault(kind(key), []).append((size, key))
+    return {k: sorted({max(found)[1], min(found, key=lambda f: f[1])[1]}) for k, found in kinds.items()}
+
+
+def read_must_not_lie(t, store, contents, what):
+    """A fresh host reads everything: what it gets is right or an error."""
+    from harness import Server
+    host = store.elsewhere()
+    server = Server(host)
+    server.launch()
+    line = server.first_line(30)
+    if not line.startswith("ready"):
+        status = server.process.wait(20)
+        check(status not in (0, -6, -11, -4, -5), f"{what}: serve ended with {status}: {server.tail()}")
+        return 0
+    errors = 0
+    for name, expected in contents.items():
+        handle = nbd.NBD()
+        try:
+            handle.connect_uri(server.uri(name))
+        except nbd.Error:
+            errors += 1
+            continue
+        for offset in range(0, SIZE, MIB):
+            try:
+                found = bytes(handle.pread(MIB, offset))
+            except nbd.Error:
+                errors += 1
+                continue
+            if found != expected[offset:offset + MIB]:
+                raise Failure(f"{what}: {name} returned wrong data at {offset}")
+    check(server.is_running(), f"{what}: the server died: {server.tail()}")
+    server.process.kill()
+    server.process.wait()
+    shutil.rmtree(host.home)
+    return errors
+
+
+@mark(limit=240)
+def test_a_flipped_byte_in_any_kind_of_object_is_named_by_verify_and_never_read_as_data(t):
+    store, contents = prepared(t)
+    store.zerofs("verify", "--deep")
+    good = store.directory.with_name("good")
+    shutil.copytree(store.directory, good)
+    problems = []
+    for what, keys in samples(store).items():
+        for key in keys:
+            path = store.directory / key
+            size = path.stat().st_size
+            for position in sorted({min(5, size - 1), size // 2, size - 1}):
+                flip(path, position)
+                try:
+                    judge(t, store, contents, what, key, position)
+                except Failure as failure:
+                    problems.append(str(failure))
+                shutil.copy(good / key, path)
+    if problems:
+        raise Failure(f"{len(problems)} of the flips: " + "; ".join(problems[:12]))
+
+
+def judge(t, store, contents, what, key, position):
+    place = f"{what}: byte {position} of {key}"
+    done = store.elsewhere().zerofs("verify", "--deep", expect=None)
+    said = done.out + done.err
+    if done.code == 0:
+        # Some objects are not needed any more, or not at that byte.
+        read = read_must_not_lie(t, store, contents, place)
+        check(read == 0, f"{place}: verify found nothing, but reading failed")
+        if "log" in what or "map" in what or "packed" in what:
+            raise Failure(f"{place}: verify --deep found nothing")
+        return
+    check(done.code == 7, f"{place}: verify ended with {done.code}: {said.strip()[:200]!r}")
+    check(key in said or key.rsplit('/', 1)[-1] in said, f"{place}: verify does not name the object: {said.strip()[:200]!r}")
+    if position == 5 or "log" in what or "packed" in what:
+        read_must_not_lie(t, store, contents, place)
+
+
+@mark(limit=120)
+def test_a_missing_or_cut_object_is_named_by_verify_and_reads_of_it_fail(t):
+    store, contents = prepared(t)
+    segments = [k for k in store.objects() if "/log/" in k or k.startswith("packed")]
+    largest = max(segments, key=lambda k: store.objects()[k])
+    path = store.directory / largest
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(data[:len(data) // 2])
+    done = store.zerofs("verify", expect="corrupt")
+    check(largest in done.out + done.err, f"verify names the cut object: {done.out + done.err}")
+    check(read_must_not_lie(t, store, contents, "a cut object") > 0, "reads of a cut object succeeded")
+    path.unlink()
+    done = store.zerofs("verify", expect="corrupt")
+    check(largest in done.out + done.err, f"verify names the missing object: {done.out + done.err}")
+    report = store.zerofs("verify", "--json", expect="corrupt").json
+    check(any(largest in str(d) for d in report["damaged"]), f"verify --json names it: {report}")
+    check(read_must_not_lie(t, store, contents, "a missing object") > 0, "reads of a missing object succeeded")
+    store.zerofs("gc", expect=None)
+    path.write_bytes(data)
+    store.zerofs("verify", "--deep")
+    equal(read_must_not_lie(t, store, contents, "the object put back"), 0, "errors with the object put back")
+
+
+@mark(limit=90)
+def test_swapped_and_replayed_objects_are_noticed(t):
+    store, contents = prepared(t)
+    sizes = store.objects()
+    segments = sorted(k for k in sizes if "/log/" in k and sizes[k] > 64 * KIB)
+    check(len(segments) >= 2, f"segments: {segments}")
+    a, b = (store.directory / k for k in segments[:2])
+    first, second = a.read_bytes(), b.read_bytes()
+    for path, data in ((a, second), (b, first)):
+        path.chmod(0o644)
+        path.write_bytes(data)
+    done = store.zerofs("verify", "--deep", expect="corrupt")
+    check(segments[0] in done.out + done.err and segments[1] in done.out + done.err, f"both are named: {done.out + done.err}")
+    read_must_not_lie(t, store, contents, "swapped segments")
+
+
+@mark(limit=60)
+def test_gc_stops_at_what_it_cannot_read_and_deletes_nothing(t):
+    store, contents = prepared(t)
+    runs = [k for k in store.objects() if "/map/" in k]
+    for key in runs:
+        flip(store.directory / key, store.objects()[key] // 2)
+    before = set(store.objects())
+    done = store.zerofs("gc", expect=None)
+    check(done.code in (1, 7), f"gc with damaged maps ended with {done.code}: {done.out}")
+    gone = before - set(store.objects())
+    check(not [k for k in gone if "/log/" in k or "/map/" in k or k.startswith("packed")], f"gc deleted {gone}")
+
+
+@mark(limit=60)
+def test_a_damaged_disk_cache_does_no_harm(t):
+    store, server = t.served(size="24M", settings={"cache.memory_size": "1M"})
+    handle = server.connect()
+    data = os.urandom(MIB)
+    for i in range(16):
+        handle.pwrite(data[i:] + data[:i], i * MIB)
+    handle.flush()
+    server.restart()
+    expected = bytes(server.connect().pread(16 * MIB, 0))
+    server.stop()
+    files = [p for p in store.data.rglob("*") if p.is_file() and "cache" in str(p.relative_to(store.data)) and p.stat().st_size]
+    check(files, f"the disk cache has files: {list(store.data.rglob('*'))}")
+    for path in files:
+        with open(path, "r+b") as file:
+            for position in range(0, path.stat().st_size, 4096):
+                file.seek(position)
+                file.write(b"garbage!")
+    server.start()
+    handle = server.connect()
+    equal(bytes(handle.pread(16 * MIB, 0)) == expected, True, "what is read with a damaged disk cache")
+    server.stop()
+    for path in files:
+        path.unlink(missing_ok=True)
+    server.start()
+    equal(bytes(server.connect().pread(16 * MIB, 0)) == expected, True, "what is read without its files")
