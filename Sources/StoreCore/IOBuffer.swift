@@ -1,18 +1,16 @@
-#if canImport(Glibc)
-import Glibc
-#endif
-
 /// Bytes of one request, page-aligned and of fixed size, handed from thread to thread without copying.
 ///
 /// Exactly one owner uses a buffer at a time; handing it over is the caller's business, as with any request.
 public final class IOBuffer: @unchecked Sendable {
     public let count: Int
     private let base: UnsafeMutableRawPointer
+    private let size: SizeClass
 
     /// Uninitialised memory: fill it before it is sent anywhere.
     public init(count: Int) {
         self.count = count
-        base = .allocate(byteCount: max(count, 1), alignment: blockBytes)
+        size = SizeClass(bytes: count)
+        base = BufferMemory.take(size)
     }
     public convenience init(zeroed count: Int) {
         self.init(count: count)
@@ -22,7 +20,7 @@ public final class IOBuffer: @unchecked Sendable {
         self.init(count: bytes.count)
         bytes.withUnsafeBytes { source in withMutableBytes { $0.copyMemory(from: source) } }
     }
-    deinit { base.deallocate() }
+    deinit { BufferMemory.give(base, size) }
 
     public func withBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
         try body(UnsafeRawBufferPointer(start: base, count: count))
