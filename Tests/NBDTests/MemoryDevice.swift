@@ -8,6 +8,8 @@ final class MemoryDevice: BlockDevice {
     struct Behaviour {
         /// False: every request must wait, as on a cache miss.
         var answersNow = true
+        /// Every third request must wait, the others are answered now.
+        var alternates = false
         /// Asked for each request but status; throws what it returns.
         var failure: (@Sendable (NBDOperation, UInt64) -> StorageError?)?
         /// While true, requests that wait do not go on.
@@ -24,6 +26,12 @@ final class MemoryDevice: BlockDevice {
         var isAllocated: [Bool]
         var behaviour = Behaviour()
         var calls = Calls()
+        var asked = 0
+
+        mutating func mustWait() -> Bool {
+            asked += 1
+            return !behaviour.answersNow || behaviour.alternates && asked % 3 == 0
+        }
     }
 
     let name: String
@@ -87,7 +95,7 @@ final class MemoryDevice: BlockDevice {
 
     func readNow(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws -> Bool {
         try state.withLock { state in
-            guard state.behaviour.answersNow else { return false }
+            if state.mustWait() { return false }
             try check(.read, offset, in: state)
             state.bytes.withUnsafeBytes {
                 buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[Int(offset)..<Int(offset) + buffer.count]))
@@ -107,7 +115,7 @@ final class MemoryDevice: BlockDevice {
     }
     func writeNow(at offset: UInt64, from bytes: UnsafeRawBufferPointer) throws -> Bool {
         try state.withLock { state in
-            guard state.behaviour.answersNow else { return false }
+            if state.mustWait() { return false }
             try check(.write, offset, in: state)
             store(offset, bytes, in: &state)
             return true

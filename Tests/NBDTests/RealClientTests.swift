@@ -201,9 +201,14 @@ import Testing
     }
 
     /// Several connections write and verify their parts at once, answered at once or by tasks.
-    @Test(arguments: [true, false]) func fioVerifiesWhatSeveralConnectionsWrote(now: Bool) async throws {
+    @Test(arguments: ["now", "later", "mixed"]) func fioVerifiesWhatSeveralConnectionsWrote(answers: String)
+        async throws
+    {
         let device = MemoryDevice(size: 64 << 20)
-        device.behave { $0.answersNow = now }
+        device.behave {
+            $0.answersNow = answers != "later"
+            $0.alternates = answers == "mixed"
+        }
         try await Served.with(device) { served in
             let output = try await Tool.fio(
                 "--name=parts", "--ioengine=nbd", "--uri=\(served.uri())", "--thread", "--numjobs=4", "--size=4m",
