@@ -18,13 +18,15 @@ extension ManifestLog {
         var ousted: OwnerToken?
         var previous: Owner?
         let made = try await log.commit(operation) { base, isCurrent in
-            // Busy, or free, is said of the newest manifest only.
-            guard isCurrent else { return .lookFirst }
             let base = try existing(base)
             try requireLive(base)
             previous = base.owner
             if let owner = base.owner, !owner.isReleased, owner.token != token, !ownTokens.contains(owner.token) {
-                guard takeOver, ousted == nil || ousted == owner.token else { throw busy(base, owner) }
+                guard takeOver, ousted == nil || ousted == owner.token else {
+                    // "Busy" is said of the newest manifest only; the owner may have released it since.
+                    guard isCurrent else { return .lookFirst }
+                    throw busy(base, owner)
+                }
                 ousted = owner.token
             }
             return .write(try draft(claiming(base, Owner(token: token, host: host, since: time.now())), operation))

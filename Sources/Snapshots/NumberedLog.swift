@@ -83,16 +83,18 @@ final class NumberedLog<Version: NumberedVersion>: Sendable {
             remember(cached)
             return cached
         }
+        var lost: (any Error)?
         if let bytes = try await objects.read(number) {
             do {
                 let version = try await load(number, bytes, known)
                 remember(version)
                 return version
             } catch where error.storageCode == .notFound {
-                // A part of it went with it, after a newer version took its place.
+                // A part of it is gone, which happens only after a newer version took its place.
+                lost = error
             }
         }
-        if try await objects.newestNumber() == number { throw objects.missing(number) }
+        if try await objects.newestNumber() == number { throw objects.missing(number, lost) }
         return nil
     }
 

@@ -80,7 +80,9 @@ public struct NumberedObjects: Sendable {
         return found
     }
 
-    func missing(_ number: UInt64) -> StorageError {
-        .corrupt(key(number).text, "it is listed as the newest of its kind, but cannot be read")
+    /// - Parameter cause: what cannot be read, where that is a part of it.
+    func missing(_ number: UInt64, _ cause: (any Error)? = nil) -> StorageError {
+        let error = StorageError.corrupt(key(number).text, "it is the newest of its kind, and cannot be read")
+        return StorageError(error.code, error.message, cause: cause)
     }
 }

@@ -196,7 +196,8 @@ import Testing
         let error = await failure { _ = try await world.catalog().newest() }
         #expect(error?.code == .corrupt && error?.message.contains(page.text) == true)
         world.memory.remove(page)
-        #expect(await code { _ = try await world.catalog().newest() } == .corrupt)
+        let missing = await failure { _ = try await world.catalog().newest() }
+        #expect(missing?.code == .corrupt && missing?.description.contains(page.text) == true)
         world.memory.replace("catalog/zzzz", [])
         #expect(await code { _ = try await world.catalog().objects.numbers() } == .corrupt)
     }

@@ -34,6 +34,25 @@ import Testing
         #expect(own.manifest.epoch == Epoch(2))
     }
 
+    /// Design, section 6: what an opener may cost. The newest manifest, then create and list.
+    @Test func anOpenAndItsClaimAreFourRequests() async throws {
+        let world = World()
+        _ = try await world.manifests().create(.sized(1 << 20))
+        let trace = Trace(world.memory)
+        let log = world.manifests(through: trace.store)
+        _ = try await log.newest()
+        _ = try await log.claim(token: OwnerToken(1), host: "alpha", takeOver: false)
+        #expect(trace.kinds == [.list, .get, .create, .list])
+        trace.reset()
+        _ = try await log.commit(as: Epoch(1)) { $0.release() }
+        #expect(trace.kinds == [.create, .list])
+        // "Busy" is not said from memory.
+        let other = world.manifests()
+        _ = try await other.claim(token: OwnerToken(2), host: "beta", takeOver: false)
+        _ = try await other.commit(as: Epoch(2)) { $0.release() }
+        _ = try await log.claim(token: OwnerToken(3), host: "alpha", takeOver: false)
+    }
+
     @Test(arguments: [false, true])
     func ofManyClaimersOneWinsEachEpoch(_ takeOver: Bool) async throws {
         for _ in 0..<20 {
