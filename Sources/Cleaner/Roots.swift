@@ -136,16 +136,48 @@ extension RootReader {
     private func readGivenUp(into roots: inout Roots) async throws {
         var manifests: [(VolumeID, UInt64)] = []
         for (id, numbers) in listing.manifests {
-            guard case .live(let volume) = roots.fate(of: id) else { continue }
-            manifests += numbers.prefix { $0 < volume.manifestFloor }.map { (id, $0) }
+            switch roots.fate(of: id) {
+            case .live(let volume): manifests += numbers.prefix { $0 < volume.manifestFloor }.map { (id, $0) }
+            case .deleted: manifests += numbers.map { (id, $0) }
+            case .untouchable, .orphan: continue
+            }
         }
+        let reachable = roots.runs.hashes
+        var foreign: Set<RunReference> = []
         for part in manifests.chunked(256) {
             let named = try await context.concurrently(part) { id, number in
-                try await readable { try await context.manifest(number, of: id)?.state.map.ownRuns(of: id) } ?? []
+                (id, try await readable { try await context.manifest(number, of: id)?.state.map.allRuns } ?? [])
             }
-            roots.onceNamed.formUnion(named.joined())
+            for (id, runs) in named {
+                roots.onceNamed.formUnion(runs.filter { $0.volume == id }.map(\.contentHash))
+                foreign.formUnion(runs.filter { $0.volume != id && !reachable.contains($0.contentHash) })
+            }
         }
         try await readDeadVersions(into: &roots)
+        try await readForeign(foreign, into: &roots)
+    }
+
+    /// Runs that a branch took over and that neither it nor its ancestor names any more. A run that was new when the branch
+    /// was made may still be on its way into the ancestor's manifest: it names segments that are not yet covered there.
+    private func readForeign(_ foreign: Set<RunReference>, into roots: inout Roots) async throws {
+        let known = roots
+        let candidates = foreign.filter { run in
+            guard case .live(let volume) = known.fate(of: run.volume) else { return false }
+            return run.epoch >= volume.epochFloor && !known.onceNamed.contains(run.contentHash)
+        }
+        let settled = try await context.concurrently(Array(candidates)) { run -> Digest? in
+            guard case .live(let volume) = known.fate(of: run.volume) else { return nil }
+            let isCovered = try await readable { () -> Bool? in
+                var positions: [LogPosition] = []
+                try await context.maps.forEachSegment(of: run) { usage in
+                    guard case .log(run.volume, let epoch, let sequence) = usage.segment.id else { return }
+                    positions.append(LogPosition(epoch: epoch, sequence: sequence))
+                }
+                return run.segmentCount > 0 && positions.allSatisfy { $0 <= volume.tail.covered }
+            }
+            return isCovered == true ? run.contentHash : nil
+        }
+        roots.onceNamed.formUnion(settled.compactMap(\.self))
     }
 
     /// A version that no snapshot names was given up, or its snapshot is not entered yet. It was given up when it covers
@@ -164,7 +196,8 @@ extension RootReader {
                     version.state.covered < volume.tail.covered
                 else { continue }
                 roots.deadVersions.insert(reference)
-                roots.onceNamed.formUnion(version.state.map.ownRuns(of: reference.volume))
+                let own = version.state.map.allRuns.filter { $0.volume == reference.volume }
+                roots.onceNamed.formUnion(own.map(\.contentHash))
             }
         }
     }
@@ -172,14 +205,6 @@ extension RootReader {
     /// nil for what is gone or damaged: these are no roots, and all that is lost is the knowledge of what they named.
     private func readable<R>(_ body: () async throws -> R?) async throws -> R? {
         do { return try await body() } catch where [.notFound, .corrupt].contains(error.storageCode) { return nil }
-    }
-}
-
-extension MapLayout {
-    /// Names of the runs that the volume's own writer made: of those that a branch has from elsewhere, it says nothing
-    /// when they came into its ancestor's history.
-    fileprivate func ownRuns(of volume: VolumeID) -> [Digest] {
-        allRuns.filter { $0.volume == volume }.map(\.contentHash)
     }
 }
 

@@ -8,7 +8,7 @@ import StoreCore
 struct Sweep {
     private enum Verdict {
         case keep, delete
-        /// Delete, but only after everything else of its volume: the next pass must be able to read it.
+        /// Delete, but only after all volumes: until then the next pass must be able to read what it named.
         case deleteLast
     }
     private static let batchMax = 1000
@@ -28,7 +28,6 @@ struct Sweep {
     private(set) var report: GCReport
     private var batch: [ObjectKey] = []
     private var last: [(key: ObjectKey, kind: String, bytes: UInt64)] = []
-    private var lastOf: VolumeID?
     /// Deleted volumes of which something stays.
     private var remaining: Set<VolumeID> = []
 
@@ -90,10 +89,6 @@ struct Sweep {
 
     private mutating func judge(_ object: ObjectInfo, _ catalog: CatalogSweep) async throws {
         let name = ObjectName(object.key)
-        if let volume = name.volume, volume != lastOf {
-            try await flush()
-            lastOf = volume
-        }
         report.objectsExamined += 1
         report.bytesExamined += object.byteCount
         let verdict = verdict(on: name, object, catalog)
@@ -187,7 +182,7 @@ extension Sweep {
         case .live(let volume):
             return version.epoch < volume.epochFloor || roots.deadVersions.contains(version) ? .deleteLast : .keep
         case .untouchable: return .keep
-        case .deleted, .orphan: return .delete
+        case .deleted, .orphan: return .deleteLast
         }
     }
 
@@ -196,8 +191,7 @@ extension Sweep {
         case .live(let volume): return number < volume.manifestFloor ? .deleteLast : .keep
         case .untouchable: return .keep
         case .deleted(let isExpired, let newest):
-            if number < newest { return .delete }
-            return isExpired ? .deleteLast : .keep
+            return number < newest || isExpired ? .deleteLast : .keep
         case .orphan: return .deleteLast
         }
     }

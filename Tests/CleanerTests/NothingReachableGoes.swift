@@ -1,0 +1,129 @@
+import ObjectStorage
+import Snapshots
+import StoreCore
+import Synchronization
+import Testing
+
+@testable import Cleaner
+
+@Suite struct NothingReachableGoes {
+    @Test(arguments: UInt64(1)...12) func whateverHappenedBefore(seed: UInt64) async throws {
+        let world = World()
+        var history = History(world, seed: seed)
+        for round in 0..<6 {
+            for _ in 0..<20 { try await history.step() }
+            if seed % 3 == 0 { world.options.policy.smallBytes = 1 << 20 }
+            try await world.gc()
+            try await world.check("seed \(seed), round \(round)")
+        }
+        // Checkpoints, so that all that a version of the current epoch held can be told from what is on its way.
+        for volume in history.volumes {
+            try await volume.write([1])
+            try await volume.checkpoint()
+        }
+        try await world.gc()
+        try await world.gc()
+        try await world.check("seed \(seed)")
+        try await world.checkNothingElseIsLeft("seed \(seed)")
+    }
+
+    /// Every prefix of a pass's requests, as a crash leaves them; then a pass that is not disturbed.
+    @Test(arguments: [false, true]) func whereverAPassStops(answerLost: Bool) async throws {
+        let start = try await busyWorld()
+        let count = Mutex(0)
+        let counted = start.copy()
+        let counting = FaultStore(counted.memory) { _ in
+            count.withLock { $0 += 1 }
+            return nil
+        }
+        _ = try await counted.collector(through: counting).collect()
+        let requests = count.withLock { $0 }
+        #expect(requests > 60)
+        for stop in 0..<requests {
+            let world = start.copy()
+            let broken = FaultStore(world.memory) { request in
+                if request.number > stop || (request.number == stop && !answerLost) { throw StorageError(.cancelled, "crash") }
+                return request.number == stop ? .failAfter(StorageError(.cancelled, "crash")) : nil
+            }
+            await #expect(throws: (any Error).self) { try await world.collector(through: broken).collect() }
+            try await world.check("stopped at \(stop)")
+            try await world.gc()
+            try await world.gc()
+            try await world.check("after a stop at \(stop)")
+            try await world.checkNothingElseIsLeft("after a stop at \(stop)")
+        }
+    }
+
+    @Test(arguments: UInt64(1)...4) func twoPassesAtOnce(seed: UInt64) async throws {
+        let world = World()
+        var history = History(world, seed: 100 + seed)
+        for round in 0..<5 {
+            for _ in 0..<20 { try await history.step() }
+            await withTaskGroup(of: Void.self) { group in
+                for _ in 0..<2 {
+                    group.addTask {
+                        do { try await world.gc() } catch {
+                            #expect(error.storageCode == .busy || error.storageCode == .unavailable, "\(error)")
+                        }
+                    }
+                }
+            }
+            try await world.check("seed \(seed), round \(round)")
+        }
+    }
+
+    /// One pass is paused at each of its requests while another runs from beginning to end.
+    @Test func aPassThatWasPausedDeletesOnlyGarbage() async throws {
+        let start = try await busyWorld()
+        for stop in stride(from: 0, to: 140, by: 3) {
+            let world = start.copy()
+            let paused = FaultStore(world.memory) { request in
+                guard request.number == stop else { return nil }
+                try await world.gc()
+                try await world.check("while a pass is paused at \(stop)")
+                return nil
+            }
+            do { _ = try await world.collector(through: paused).collect() } catch {
+                #expect(error.storageCode == .busy, "paused at \(stop): \(error)")
+            }
+            try await world.check("paused at \(stop)")
+            try await world.gc()
+            try await world.gc()
+            try await world.check("after a pause at \(stop)")
+            try await world.checkNothingElseIsLeft("after a pause at \(stop)")
+        }
+    }
+
+    /// Garbage of every kind, and much to repack.
+    private func busyWorld() async throws -> World {
+        let world = World()
+        world.options.policy.packedBytesTarget = 64 << 10
+        let volume = try await TestVolume.make(world, "a", blocks: 64)
+        for round in UInt64(0)..<4 {
+            try await volume.write(stride(from: round, to: 64, by: Int(round) + 1), recordBlocks: 2)
+            try await volume.checkpoint()
+            if round == 1 { try await volume.snapshot("s") }
+            if round == 2 { try await volume.snapshot("t") }
+        }
+        let branch = try await volume.branch("b", ofSnapshot: "s")
+        try await branch.write(0..<20)
+        try await branch.checkpoint()
+        let gone = try await branch.branch("c")
+        try await gone.write(5..<9)
+        try await volume.removeSnapshot("t")
+        try await gone.delete()
+        try await world.gc()
+        for round in UInt64(0)..<3 {
+            try await volume.write(stride(from: round * 7, to: 50, by: 3), recordBlocks: 2)
+            try await volume.checkpoint()
+        }
+        try await branch.write(10..<40)
+        let next = try await volume.reopened()
+        try await next.write([3])
+        try await next.checkpoint()
+        try await branch.checkpoint()
+        try await branch.compact()
+        try await world.check("in the beginning")
+        return world
+    }
+}
