@@ -3,8 +3,8 @@ public import StoreCore
 /// What a branch copies its runs from, and what must therefore still be there when the branch is entered.
 public enum BranchSource: Hashable, Sendable {
     case snapshot(SnapshotID)
-    /// A live volume's state: runs that its manifest of this number names, and runs or segments that were written for the
-    /// branch under this epoch and that nothing names yet.
+    /// A live volume's state: runs that its manifest of this number names, and runs or segments that were written for
+    /// the branch under this epoch and that nothing names yet.
     case volume(VolumeID, fromManifest: UInt64, epoch: Epoch)
 }
 
@@ -47,7 +47,8 @@ extension CatalogEditor {
 
     func requireAboveFloor(_ volume: VolumeRecord, manifest: UInt64, epoch: Epoch) throws(StorageError) {
         guard manifest >= volume.manifestFloor else {
-            throw .belowFloor("manifest \(manifest) of volume '\(volume.name)' lies below the floor \(volume.manifestFloor)")
+            throw .belowFloor(
+                "manifest \(manifest) of volume '\(volume.name)' lies below the floor \(volume.manifestFloor)")
         }
         guard epoch >= volume.epochFloor else {
             throw .belowFloor("epoch \(epoch) of volume '\(volume.name)' lies below the floor \(volume.epochFloor)")

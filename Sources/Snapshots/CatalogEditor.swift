@@ -66,8 +66,8 @@ public struct CatalogEditor: Sendable {
     }
 }
 
-/// What an operation rests on may be gone already: nothing happened; make it again from the newest version, with new ids.
-/// It is the cause of the `StorageError` that says so.
+/// What an operation rests on may be gone already: nothing happened; make it again from the newest version, with new
+/// ids. It is the cause of the `StorageError` that says so.
 public struct BelowFloor: Error, Sendable {
     init() {}
 }

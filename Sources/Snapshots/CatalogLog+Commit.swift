@@ -15,7 +15,9 @@ final class CatalogCommitMember<T: Sendable>: CatalogCommit {
     /// Of the last run.
     private let result = Mutex<Result<T, any Error>?>(nil)
 
-    init(change: @escaping @Sendable (inout CatalogEditor) throws -> T, continuation: CheckedContinuation<T, any Error>) {
+    init(
+        change: @escaping @Sendable (inout CatalogEditor) throws -> T, continuation: CheckedContinuation<T, any Error>
+    ) {
         self.change = change
         self.continuation = continuation
     }

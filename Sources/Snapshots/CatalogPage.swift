@@ -66,7 +66,9 @@ enum CatalogPage {
         return writer.finish()
     }
 
-    static func seal(_ payload: [UInt8], region: PageRegion, number: UInt64, keys: KeyRing) throws(StorageError) -> SealedPage {
+    static func seal(
+        _ payload: [UInt8], region: PageRegion, number: UInt64, keys: KeyRing
+    ) throws(StorageError) -> SealedPage {
         let folder = CatalogPageReference.folder(number)
         let bytes = try Envelope.seal(payload, kind: .catalogPage, identity: folder, keys: keys)
         let reference = CatalogPageReference(
@@ -88,7 +90,9 @@ enum CatalogPage {
         return try rows(decoding: payload, as: reference)
     }
 
-    static func rows(decoding payload: [UInt8], as reference: CatalogPageReference) throws(StorageError) -> [CatalogRow] {
+    static func rows(
+        decoding payload: [UInt8], as reference: CatalogPageReference
+    ) throws(StorageError) -> [CatalogRow] {
         let name = reference.key.text
         var reader = ByteReader(payload, object: name)
         try reader.revision(revision, object: name)

@@ -37,7 +37,8 @@ public struct VolumeRecord: Hashable, Sendable {
     var extra: [UInt8] = []
 
     public init(id: VolumeID, name: String, created: Timestamp, parent: Lineage? = nil) {
-        self.init(id: id, name: name, created: created, parent: parent, manifestFloor: 1, epochFloor: Epoch(0), holds: [])
+        self.init(
+            id: id, name: name, created: created, parent: parent, manifestFloor: 1, epochFloor: Epoch(0), holds: [])
     }
     init(
         id: VolumeID, name: String, created: Timestamp, parent: Lineage?, manifestFloor: UInt64, epochFloor: Epoch,

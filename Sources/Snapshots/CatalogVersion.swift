@@ -112,7 +112,9 @@ struct CatalogObject: Sendable {
     ///   - base: an earlier version, or an empty one.
     ///   - rows: of every page that `base` does not have. A page that both have was not folded in between, and then
     ///     whatever changed in its region is in this tail.
-    func version(on base: CatalogVersion, rows: [CatalogPageReference: [CatalogRow]]) throws(StorageError) -> CatalogVersion {
+    func version(
+        on base: CatalogVersion, rows: [CatalogPageReference: [CatalogRow]]
+    ) throws(StorageError) -> CatalogVersion {
         var state = base.state
         state.number = number
         state.created = created

@@ -3,7 +3,8 @@ import Synchronization
 
 /// The high-water marks in a file of the data directory.
 ///
-/// `observe` works in memory; `save` replaces the file whole, so that a crash leaves the old one or the new one. Marks that were not saved are only a weaker guard, never an error. Thread-safe.
+/// `observe` works in memory; `save` replaces the file whole, so that a crash leaves the old one or the new one. Marks
+/// that were not saved are only a weaker guard, never an error. Thread-safe.
 public final class HighWaterFile: Sendable {
     private struct State {
         var marks: HighWaterMarks

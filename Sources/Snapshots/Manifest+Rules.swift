@@ -27,7 +27,8 @@ extension Manifest {
         try require(state.coveredWrite >= base.state.coveredWrite, "its covered write goes back")
         try require(state.covered.epoch <= epoch, "it covers an epoch that was not claimed")
         try require(state.sizeBytes % UInt64(blockBytes) == 0, "its size is no multiple of \(blockBytes)")
-        try require(state.sizeBytes <= Limits.volumeBytesMax, "its size exceeds \(ByteSize.format(Limits.volumeBytesMax))")
+        let sizeMax = Limits.volumeBytesMax
+        try require(state.sizeBytes <= sizeMax, "its size exceeds \(ByteSize.format(sizeMax))")
         try require(openEpochs.allSatisfy { $0 <= epoch }, "it lists an epoch that was not claimed")
     }
 }

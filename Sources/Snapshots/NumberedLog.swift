@@ -28,8 +28,8 @@ enum CommitDecision<Version: NumberedVersion>: Sendable {
 
 /// The primitive by which manifests and the catalog advance: create number n+1 unless it exists, exactly once.
 ///
-/// Each version carries the ids of recent commits. Who wins, meets a rival, or gets no clear answer lists, and looks for
-/// its own id in the newest version: found means done, else it decides again on that version. To win is not enough,
+/// Each version carries the ids of recent commits. Who wins, meets a rival, or gets no clear answer lists, and looks
+/// for its own id in the newest version: found means done, else it decides again on that version. To win is not enough,
 /// because a writer that stalled can win a number that was reached, passed and deleted; and to lose is not enough
 /// either, because the answer to the own creation may have been lost and a rival may have built on it. Numbers are
 /// deleted only from below, so the newest one is always part of the history. No step depends on a clock.
@@ -169,7 +169,8 @@ final class NumberedLog<Version: NumberedVersion>: Sendable {
 
     func inDoubt(_ number: UInt64, _ cause: (any Error)?) -> StorageError {
         StorageError(
-            .unavailable, "the commit of \(objects.key(number)) may or may not have taken effect: look before trying again",
+            .unavailable,
+            "the commit of \(objects.key(number)) may or may not have taken effect: look before trying again",
             cause: cause)
     }
 }
@@ -228,10 +229,14 @@ extension NumberedLog {
             }
             guard let newest = try await read(newestNumber, after: known) else { continue }
             if newest.recentOperations.contains(operation) { return .done }
-            let isCertain = outcome == .exists && !mayHaveHappened
-                || newest.number - number < UInt64(Limits.recentOperationsMax)
-            if isCertain { return .lost(newest: newest) }
-            return try await isOurs(draft, asOf: newest).map { $0 ? .done : .lost(newest: newest) } ?? .open(newest: newest)
+            let wasRefused = outcome == .exists && !mayHaveHappened
+            let isRemembered = newest.number - number < UInt64(Limits.recentOperationsMax)
+            if wasRefused || isRemembered { return .lost(newest: newest) }
+            switch try await isOurs(draft, asOf: newest) {
+            case true?: return .done
+            case false?: return .lost(newest: newest)
+            case nil: return .open(newest: newest)
+            }
         }
     }
 

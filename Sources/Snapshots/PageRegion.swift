@@ -34,7 +34,8 @@ struct PageRegion: Hashable, Sendable {
         var next: UInt64? = 0
         for region in regions {
             guard region.depth <= depthMax, region.prefix == next else { return false }
-            guard region.depth > 0 ? region.prefix << UInt64(region.depth) == 0 : region.prefix == 0 else { return false }
+            let rest = region.depth > 0 ? region.prefix << UInt64(region.depth) : region.prefix
+            guard rest == 0 else { return false }
             next = region.end
         }
         return next == nil

@@ -106,8 +106,10 @@ import Testing
         let branch = world.record("branch")
         let now = try await log.newest().number
         let source = BranchSource.volume(volume.id, fromManifest: 5, epoch: Epoch(2))
-        #expect(await refused { try $0.addBranch(branch, of: .volume(volume.id, fromManifest: 4, epoch: Epoch(2)), bornAt: now) })
-        #expect(await refused { try $0.addBranch(branch, of: .volume(volume.id, fromManifest: 5, epoch: Epoch(1)), bornAt: now) })
+        let tooLow = BranchSource.volume(volume.id, fromManifest: 4, epoch: Epoch(2))
+        let tooStale = BranchSource.volume(volume.id, fromManifest: 5, epoch: Epoch(1))
+        #expect(await refused { try $0.addBranch(branch, of: tooLow, bornAt: now) })
+        #expect(await refused { try $0.addBranch(branch, of: tooStale, bornAt: now) })
         // gc listed the store, and found the branch's objects of unknown origin.
         try await log.commit { $0.announceFloors([:]) }
         #expect(await refused { try $0.addBranch(branch, of: source, bornAt: now) })
@@ -127,10 +129,12 @@ import Testing
         try await log.commit { try $0.removeVolume(volume.id, force: true) }
         let branch = world.record("branch")
         let now = try await log.newest().number
-        #expect(await code { try await log.commit { try $0.addBranch(branch, of: .snapshot(snapshot.id), bornAt: now) } } == .notFound)
         let live = BranchSource.volume(volume.id, fromManifest: 1, epoch: Epoch(1))
-        #expect(await code { try await log.commit { try $0.addBranch(branch, of: live, bornAt: now) } } == .notFound)
-        #expect(await code { try await log.commit { try $0.addSnapshot(world.snapshot("x", of: volume.id)) } } == .notFound)
+        for source in [BranchSource.snapshot(snapshot.id), live] {
+            #expect(await code { try await log.commit { try $0.addBranch(branch, of: source, bornAt: now) } } == .notFound)
+        }
+        let late = world.snapshot("late", of: volume.id)
+        #expect(await code { try await log.commit { try $0.addSnapshot(late) } } == .notFound)
     }
 
     @Test func volumesComeInPages() async throws {

@@ -34,7 +34,11 @@ import Testing
                     for _ in 0..<rivals { _ = try await rival.commit(as: epoch, grow) }
                     return Self.fault(kind)
                 }
-                _ = try await cold && index < 2 ? retried { try await log.commit(as: epoch, grow) } : log.commit(as: epoch, grow)
+                if cold && index < 2 {
+                    try await retried { try await log.commit(as: epoch, grow) }
+                } else {
+                    try await log.commit(as: epoch, grow)
+                }
                 await faults.releaseLate()
                 let expected = UInt64(1 + (count.value > index ? rivals : 0))
                 let newest = try await world.newestManifest()
@@ -44,6 +48,7 @@ import Testing
         }
     }
     /// A failed look before anything was sent is the caller's to repeat.
+    @discardableResult
     private func retried(_ body: () async throws -> Manifest) async throws -> Manifest {
         do { return try await body() } catch where error.storageCode == .unavailable { return try await body() }
     }
@@ -118,7 +123,8 @@ import Testing
             let done = Counter(), open = Counter()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for writer in UInt64(0)..<6 {
-                    let faults = FaultStore(world.memory, seed: seed << 8 | writer, rates: FaultRates(failBefore: 0.1, failAfter: 0.1))
+                    let rates = FaultRates(failBefore: 0.1, failAfter: 0.1)
+                    let faults = FaultStore(world.memory, seed: seed << 8 | writer, rates: rates)
                     group.addTask {
                         let log = world.manifests(through: Yielding(faults))
                         for _ in 0..<15 {
