@@ -2,7 +2,8 @@ public import StoreCore
 
 /// What a compaction changes in a layout: runs that go, and those that stand for them at one level.
 ///
-/// It applies to every later version of the layout that it was made from, however many runs were added on top meanwhile.
+/// It applies to every later version of the layout that it was made from, however many runs were added on top
+/// meanwhile.
 public struct CompactionEdit: Hashable, Sendable {
     public var removed: [RunReference]
     /// Ascending and disjoint.

@@ -2,9 +2,10 @@ import StoreCore
 
 /// Which runs to merge, and into which level: a pure function of the layout.
 ///
-/// Leveled: all of level 0 goes to level 1; of a level that is too large, the run that costs least to merge with what it
-/// overlaps goes one level down. Whatever of the output level overlaps the inputs is an input too, so that the level
-/// stays disjoint. All of level 0 is taken, so that nothing newer is left above something that has moved below it.
+/// Leveled: all of level 0 goes to level 1; of a level that is too large, the run that costs least to merge with what
+/// it overlaps goes one level down. Whatever of the output level overlaps the inputs is an input too, so that the
+/// level stays disjoint. All of level 0 is taken, so that nothing newer is left above something that has moved below
+/// it.
 public struct CompactionPlan: Hashable, Sendable {
     /// By level, in the layout's order.
     public var inputs: [[RunReference]]
@@ -20,8 +21,8 @@ public struct CompactionPlan: Hashable, Sendable {
         return movingDown(from: level, in: layout, policy: policy)
     }
 
-    /// Everything into one level: afterwards no extent is shadowed, and the tables of segments count live bytes exactly.
-    /// Nil when there is nothing to merge.
+    /// Everything into one level: afterwards no extent is shadowed, and the tables of segments count live bytes
+    /// exactly. Nil when there is nothing to merge.
     /// - Parameter evenIfMerged: rewrite a map that is in one level already, to resolve relocations.
     public static func full(
         for layout: MapLayout, policy: CompactionPolicy = .standard, evenIfMerged: Bool = false
@@ -42,7 +43,9 @@ public struct CompactionPlan: Hashable, Sendable {
     /// A run that overlaps nothing moves by name; no byte is read.
     var movedRun: RunReference? {
         let runs = inputs.flatMap(\.self)
-        guard let run = runs.first, runs.count == 1, inputs.first?.isEmpty ?? true, inputs.count == outputLevel else { return nil }
+        guard let run = runs.first, runs.count == 1, inputs.first?.isEmpty ?? true, inputs.count == outputLevel else {
+            return nil
+        }
         return run
     }
 
@@ -78,7 +81,9 @@ public struct CompactionPlan: Hashable, Sendable {
     ) -> RunReference? {
         guard level < layout.levels.count else { return nil }
         let place = layout.overlapping(run.range, level: level).lowerBound
-        let neighbours = [place - 1, place].filter(layout.levels[level].indices.contains).map { layout.levels[level][$0] }
+        let neighbours = [place - 1, place].filter(layout.levels[level].indices.contains).map {
+            layout.levels[level][$0]
+        }
         return neighbours.first { $0.byteCount < policy.smallRunBytes }
     }
 
@@ -98,7 +103,8 @@ public struct CompactionPlan: Hashable, Sendable {
     }
 
     private static func hull(_ runs: [RunReference]) -> BlockRange {
-        let first = runs.map(\.range.first).min() ?? BlockIndex(0), end = runs.map(\.range.end).max() ?? first
+        let first = runs.map(\.range.first).min() ?? BlockIndex(0)
+        let end = runs.map(\.range.end).max() ?? first
         return BlockRange(first, upTo: end)
     }
     private static func isBottom(_ range: BlockRange, level: Int, in layout: MapLayout) -> Bool {

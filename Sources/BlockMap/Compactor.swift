@@ -51,7 +51,8 @@ public enum Compactor {
         return Extent(range: extent.range, mapping: .data(try await resolve(location)))
     }
 
-    private static func upload(_ builder: consuming RunBuilder, to store: any ObjectStore) async throws -> RunReference {
+    private static func upload(_ builder: consuming RunBuilder, to store: any ObjectStore) async throws -> RunReference
+    {
         let run = try await builder.sealYielding()
         try await run.upload(to: store)
         return run.reference

@@ -4,7 +4,8 @@ import StoreCore
 /// A page of extents, ascending and apart, held as packed columns: any extent is read in O(1), none is materialised.
 ///
 ///     | kind 1 | extents n varint | data extents m varint | first block varint |
-///     | gap before: n | blocks - 1: n | position: m | bytes: m | record's blocks - 1: m | offset in record: m | segment: n |
+///     | gap before: n | blocks - 1: n | position: m | bytes: m | record's blocks - 1: m | offset in record: m |
+///     | segment: n |
 ///
 /// Gap: blocks between the extent before and this one, 0 for the first. Segment: 0 for zeroes, else 1 + its rank in the
 /// run's table. The four columns of m have no values for zeroes. Position: signed (zigzag) distance from the end of the
@@ -60,7 +61,8 @@ final class ExtentPage: Sendable {
         guard try reader.byte() == RunFormat.PageKind.extents.rawValue else {
             throw reader.corrupt("a page of extents is of another kind")
         }
-        let count = Int(clamping: try reader.varint()), dataCount = Int(clamping: try reader.varint())
+        let count = Int(clamping: try reader.varint())
+        let dataCount = Int(clamping: try reader.varint())
         guard (1...RunFormat.pageExtentsMax).contains(count), dataCount <= count else {
             throw reader.corrupt("a page claims \(dataCount) of \(count) extents")
         }
@@ -100,15 +102,20 @@ final class ExtentPage: Sendable {
         var firsts: [UInt64] = []
         firsts.reserveCapacity(gaps.count)
         var end: UInt64 = 0
-        guard base <= RunFormat.blocksMax, gaps[0] == 0 else { throw reader.corrupt("a page begins outside of its volume") }
+        guard base <= RunFormat.blocksMax, gaps[0] == 0 else {
+            throw reader.corrupt("a page begins outside of its volume")
+        }
         for index in 0..<gaps.count {
-            let gap = gaps[index], more = blocks[index]
+            let gap = gaps[index]
+            let more = blocks[index]
             guard gap <= RunFormat.blocksMax, more < RunFormat.blocksMax else {
                 throw reader.corrupt("an extent lies outside of its volume")
             }
             firsts.append(end + gap)
             end += gap + more + 1
-            guard base + end <= RunFormat.blocksMax else { throw reader.corrupt("an extent lies outside of its volume") }
+            guard base + end <= RunFormat.blocksMax else {
+                throw reader.corrupt("an extent lies outside of its volume")
+            }
         }
         return firsts
     }
@@ -129,9 +136,11 @@ private struct DataRows {
         let signed = Int64(bitPattern: distance >> 1) ^ -Int64(bitPattern: distance & 1)
         let origin = segment == self.segment ? Int64(end) : 0
         let (position, overflow) = origin.addingReportingOverflow(signed)
-        guard !overflow, position >= 0, byteCount <= UInt64(UInt32.max), position <= Int64(UInt32.max) - Int64(byteCount)
+        guard !overflow, position >= 0, byteCount <= UInt64(UInt32.max),
+            position <= Int64(UInt32.max) - Int64(byteCount)
         else { throw reader.corrupt("a record lies outside of its segment") }
-        guard recordBlocks < UInt64(Limits.recordBlocksMax), blocks <= recordBlocks, offset <= recordBlocks - blocks else {
+        guard recordBlocks < UInt64(Limits.recordBlocksMax), blocks <= recordBlocks, offset <= recordBlocks - blocks
+        else {
             throw reader.corrupt("an extent reaches beyond its record")
         }
         positions[index] = UInt64(position)

@@ -47,14 +47,18 @@ final class IndexPage: Sendable {
         guard position <= end, firstKey <= RunFormat.blocksMax, steps[0] == 0 else {
             throw reader.corrupt("an index page begins outside of its object")
         }
-        var keys: [UInt64] = [], ends: [UInt64] = []
-        var key: UInt64 = 0, childEnd: UInt64 = 0
+        var keys: [UInt64] = []
+        var ends: [UInt64] = []
+        var key: UInt64 = 0
+        var childEnd: UInt64 = 0
         for index in 0..<count {
-            let step = steps[index], size = sizes[index]
+            let step = steps[index]
+            let size = sizes[index]
             guard step > 0 || index == 0, step <= RunFormat.blocksMax - key else {
                 throw reader.corrupt("the keys of an index do not ascend")
             }
-            guard size > UInt64(ObjectCipher.tagBytes), size <= UInt64(RunFormat.pageBytesMax), childEnd + size <= end - position
+            guard size > UInt64(ObjectCipher.tagBytes), size <= UInt64(RunFormat.pageBytesMax),
+                childEnd + size <= end - position
             else { throw reader.corrupt("a child of an index lies outside of its object") }
             key += step
             childEnd += size
@@ -73,7 +77,8 @@ final class IndexPage: Sendable {
         writer.varint(UInt64(children.count))
         writer.varint(first.location.position)
         writer.varint(first.key)
-        var key = first.key, position = first.location.position
+        var key = first.key
+        var position = first.location.position
         var steps: [UInt64] = []
         for child in children {
             precondition(child.location.position == position, "pages of one level follow each other")

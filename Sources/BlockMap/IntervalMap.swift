@@ -24,7 +24,8 @@ public struct IntervalMap<Value: IntervalValue>: Sendable {
         /// The part in `from ..< to`, which overlaps the entry.
         @inlinable
         func clipped(_ from: UInt64, _ to: UInt64) -> (BlockRange, Value) {
-            let first = Swift.max(first, from), end = Swift.min(end, to)
+            let first = Swift.max(first, from)
+            let end = Swift.min(end, to)
             let range = BlockRange(first: BlockIndex(first), count: end - first)
             return (range, first == self.first ? value : value.advanced(by: first - self.first))
         }
@@ -58,7 +59,8 @@ public struct IntervalMap<Value: IntervalValue>: Sendable {
     @inlinable
     public func forEach(in range: BlockRange, _ body: (BlockRange, Value) throws -> Void) rethrows {
         guard !isEmpty, !range.isEmpty else { return }
-        let from = range.first.value, to = range.end.value
+        let from = range.first.value
+        let to = range.end.value
         var chunk = chunkIndex(for: from)
         var index = Self.entryIndex(in: chunks[chunk], endingAfter: from)
         while chunk < chunks.count, firsts[chunk] < to {
@@ -84,7 +86,8 @@ public struct IntervalMap<Value: IntervalValue>: Sendable {
     /// The last chunk that begins at or before `block`, else the first one. The map is not empty.
     @inlinable
     func chunkIndex(for block: UInt64) -> Int {
-        var low = 0, high = firsts.count
+        var low = 0
+        var high = firsts.count
         while low < high {
             let middle = (low + high) / 2
             if firsts[middle] <= block { low = middle + 1 } else { high = middle }
@@ -95,7 +98,8 @@ public struct IntervalMap<Value: IntervalValue>: Sendable {
     /// The first entry that reaches beyond `block`; `entries.count` where there is none.
     @inlinable
     static func entryIndex(in entries: [Entry], endingAfter block: UInt64) -> Int {
-        var low = 0, high = entries.count
+        var low = 0
+        var high = entries.count
         while low < high {
             let middle = (low + high) / 2
             if entries[middle].end <= block { low = middle + 1 } else { high = middle }

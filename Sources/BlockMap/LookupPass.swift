@@ -114,8 +114,11 @@ struct LookupPass {
     private mutating func segment(_ rank: Int, of run: RunReader) throws(StorageError) -> SegmentReference? {
         if let segments, segments.run === run, let known = segments.page.segment(rank: rank) { return known }
         let tree = run.reference.segments
-        var location = tree.root, height = tree.height
-        guard rank < run.reference.segmentCount else { throw run.corrupt(location, "segment \(rank) is not in its table") }
+        var location = tree.root
+        var height = tree.height
+        guard rank < run.reference.segmentCount else {
+            throw run.corrupt(location, "segment \(rank) is not in its table")
+        }
         while let page = page(location, of: run, height == 0 ? .segments : .segmentIndex) {
             switch page {
             case .segments(let page):

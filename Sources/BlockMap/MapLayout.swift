@@ -2,8 +2,8 @@ public import StoreCore
 
 /// One version of a volume's map: the runs that it consists of. A value; a snapshot keeps one, a branch copies one.
 ///
-/// Level 0: newest first, ranges may overlap. Level 1 and deeper: ascending and disjoint by range. What a shallower level
-/// says of a block is newer than what a deeper one says.
+/// Level 0: newest first, ranges may overlap. Level 1 and deeper: ascending and disjoint by range. What a shallower
+/// level says of a block is newer than what a deeper one says.
 public struct MapLayout: Hashable, Sendable {
     public var levels: [[RunReference]]
 
@@ -27,7 +27,8 @@ public struct MapLayout: Hashable, Sendable {
     /// Indices of the runs of `level`, 1 or deeper, that overlap `range`.
     func overlapping(_ range: BlockRange, level: Int) -> Range<Int> {
         let runs = levels[level]
-        var low = 0, high = runs.count
+        var low = 0
+        var high = runs.count
         while low < high {
             let middle = (low + high) / 2
             if runs[middle].range.end <= range.first { low = middle + 1 } else { high = middle }

@@ -26,7 +26,8 @@ public final class MapReader: Sendable {
         self.pages = pages
     }
 
-    /// What the runs say of `range`: ascending, cut to it, apart. What no run covers is absent (a hole); `.zero` is told.
+    /// What the runs say of `range`: ascending, cut to it, apart. What no run covers is absent (a hole); `.zero` is
+    /// told.
     public func lookup(_ range: BlockRange, in layout: MapLayout) async throws -> [Extent] {
         var found: [Extent] = []
         try await lookup(range, in: layout, into: &found)
@@ -48,7 +49,10 @@ public final class MapReader: Sendable {
         while true {
             var pass = LookupPass(reader: self, layout: layout, found: found, pinned: pinned)
             try pass.run(range)
-            guard !pass.missing.isEmpty else { return found = pass.found }
+            guard !pass.missing.isEmpty else {
+                found = pass.found
+                return
+            }
             if isFirst { try pass.askForRoots(range) }
             isFirst = false
             try await load(pass.missing.prefix(Self.loadsMax), into: &pinned)

@@ -46,7 +46,8 @@ struct MergedExtents {
     /// The source whose head comes next, and where its head ends or a newer one's begins.
     private func nearest() -> (source: Int, end: BlockIndex)? {
         var winner: Int?
-        var first = BlockIndex(.max), end = BlockIndex(.max)
+        var first = BlockIndex(.max)
+        var end = BlockIndex(.max)
         for (index, head) in heads.enumerated() {
             guard let head, head.range.first < first else { continue }
             // Newer sources come earlier and begin later: the one before this one bounds it.

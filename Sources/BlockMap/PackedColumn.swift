@@ -20,7 +20,8 @@ struct PackedColumn: Sendable {
         self.width = width
         var words: [UInt64] = []
         words.reserveCapacity((values.count * width + 63) / 64)
-        var filling: UInt64 = 0, filled = 0
+        var filling: UInt64 = 0
+        var filled = 0
         if width > 0 {
             for value in values {
                 let bits = value - minimum
@@ -42,7 +43,8 @@ struct PackedColumn: Sendable {
     subscript(index: Int) -> UInt64 {
         guard width > 0 else { return minimum }
         let bit = index &* width
-        let word = bit >> 6, shift = bit & 63
+        let word = bit >> 6
+        let shift = bit & 63
         var value = words[word] >> UInt64(shift)
         if shift + width > 64 { value |= words[word + 1] << UInt64(64 - shift) }
         return minimum &+ (value & mask)
@@ -51,14 +53,17 @@ struct PackedColumn: Sendable {
 
     /// The last index whose value is at most `value`, of values that ascend; nil where the first is greater.
     ///
-    /// Binary search that begins where the value would be if all were evenly spread, as blocks of a well-filled page are.
+    /// Binary search that begins where the value would be if all were evenly spread, as blocks of a well-filled page
+    /// are.
     func lastIndex(notAbove value: UInt64) -> Int? {
         guard count > 0, minimum <= value else { return nil }
-        var low = 0, high = count
+        var low = 0
+        var high = count
         let greatest = self[count - 1]
         if value >= greatest { return count - 1 }
         let share = Double(value - minimum) / Double(greatest - minimum)
-        let guess = Int(share * Double(count - 1)), reach = 8
+        let guess = Int(share * Double(count - 1))
+        let reach = 8
         if guess >= reach, self[guess - reach] <= value { low = guess - reach }
         if guess + reach < count, self[guess + reach] > value { high = guess + reach }
         while low < high {
@@ -77,7 +82,9 @@ struct PackedColumn: Sendable {
         writer.byte(UInt8(width))
         var rest = (count * width + 7) / 8
         for word in words {
-            if rest >= 8 { writer.littleEndian(word) } else {
+            if rest >= 8 {
+                writer.littleEndian(word)
+            } else {
                 for index in 0..<rest { writer.byte(UInt8(truncatingIfNeeded: word >> UInt64(8 * index))) }
             }
             rest -= 8
@@ -103,6 +110,8 @@ struct PackedColumn: Sendable {
             words.append(bytes[position...].reversed().reduce(0) { $0 << 8 | UInt64($1) })
         }
         self.words = words
-        guard minimum <= UInt64.max - mask || width == 0 else { throw reader.corrupt("a column's values exceed 64 bits") }
+        guard minimum <= UInt64.max - mask || width == 0 else {
+            throw reader.corrupt("a column's values exceed 64 bits")
+        }
     }
 }

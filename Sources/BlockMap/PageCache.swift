@@ -1,7 +1,7 @@
 import Synchronization
 
-/// Bounds the memory that decoded pages of runs take, over all readers that share it. Second chance: a page that was used
-/// since the hand last passed stays. Pages are found through their reader; this holds no index of its own.
+/// Bounds the memory that decoded pages of runs take, over all readers that share it. Second chance: a page that was
+/// used since the hand last passed stays. Pages are found through their reader; this holds no index of its own.
 ///
 /// The mutex guards the ring. It is never held while a reader's is taken.
 public final class PageCache: Sendable {

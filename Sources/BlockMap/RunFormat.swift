@@ -6,11 +6,14 @@ import StoreCore
 ///     | header 32 | extent pages | index pages, root last | segment pages | index pages, root last | trailer 71 |
 ///
 /// Every page is one sealed frame at its byte position. A tree of height 0 is one page and has no index; its root is
-/// named by the reference and by the trailer. Pages of one level follow each other without gaps, so that an index stores
-/// sizes only.
+/// named by the reference and by the trailer. Pages of one level follow each other without gaps, so that an index
+/// stores sizes only.
 enum RunFormat {
     /// First byte of a page's content. On storage: append, never renumber.
-    enum PageKind: UInt8 { case extents = 1, extentIndex, segments, segmentIndex, trailer }
+    enum PageKind: UInt8 {
+        case extents = 1
+        case extentIndex, segments, segmentIndex, trailer
+    }
 
     /// What a reader accepts as one page, before and after compression.
     static let pageBytesMax = 4 << 20
@@ -53,7 +56,8 @@ public struct PageTree: Hashable, Sendable {
     }
     /// - Parameter objectBytes: of the whole run; a root beyond it is damage.
     init(decoding reader: inout ByteReader, objectBytes: UInt64) throws(StorageError) {
-        let position: UInt64 = try reader.littleEndian(), byteCount: UInt32 = try reader.littleEndian()
+        let position: UInt64 = try reader.littleEndian()
+        let byteCount: UInt32 = try reader.littleEndian()
         self.init(root: PageLocation(position: position, byteCount: byteCount), height: try reader.byte())
         guard position <= objectBytes, UInt64(byteCount) <= objectBytes - position, byteCount <= RunFormat.pageBytesMax,
             height <= RunFormat.treeHeightMax
@@ -68,7 +72,8 @@ public struct RunShape: Hashable, Sendable {
     public var pageExtentsMax = 8192
     public var indexEntriesMax = 4096
     public var segmentsPerPage = 256
-    /// Of a run object, before compression: the segment table, repeated in each run, wants large ones; memory small ones.
+    /// Of a run object, before compression: the segment table, repeated in each run, wants large ones; memory small
+    /// ones.
     public var runBytes = 64 << 20
     public static let standard = RunShape()
 }

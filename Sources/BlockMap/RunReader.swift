@@ -4,8 +4,8 @@ import SegmentLog
 import StoreCore
 import Synchronization
 
-/// Reads one run: pages that are in memory at once, others by one ranged GET each, equal misses by a shared one. A small
-/// run is fetched whole, and then its hash is checked; else each page's tag is.
+/// Reads one run: pages that are in memory at once, others by one ranged GET each, equal misses by a shared one. A
+/// small run is fetched whole, and then its hash is checked; else each page's tag is.
 ///
 /// The mutex guards the pages in memory and the list of loads under way. Errors of the store pass through: `notFound`
 /// means that the run was deleted, and that the caller's layout is old.
@@ -56,13 +56,16 @@ final class RunReader: Sendable {
         guard let first = locations.first, let last = locations.last else {
             return SealedPages(bytes: [], locations: [])
         }
-        let bytes = isSmall
+        let bytes =
+            isSmall
             ? try await wholeObject()[Int(first.position)..<Int(last.end)]
             : try await store.get(key, range: first.position..<last.end)[...]
         return SealedPages(bytes: bytes, locations: locations)
     }
 
-    func decode(_ frame: ArraySlice<UInt8>, _ location: PageLocation, _ kind: RunFormat.PageKind) throws(StorageError) -> Page {
+    func decode(_ frame: ArraySlice<UInt8>, _ location: PageLocation, _ kind: RunFormat.PageKind) throws(StorageError)
+        -> Page
+    {
         let object = key.text
         let content = try PageFrame.open(frame, at: location, with: cipher, object: object)
         switch kind {
@@ -115,11 +118,12 @@ final class RunReader: Sendable {
     }
 
     private enum Turn {
-        case have(Page), load, lookAgain
+        case have(Page)
+        case load, lookAgain
     }
 
-    /// Single flight: the first to miss a page loads it, in its own task; the others wait and look again. So a load that
-    /// fails, or is cancelled, is tried again by one who still wants it.
+    /// Single flight: the first to miss a page loads it, in its own task; the others wait and look again. So a load
+    /// that fails, or is cancelled, is tried again by one who still wants it.
     private func page(at position: UInt64, load: () async throws -> Page) async throws -> Page {
         while true {
             switch await turn(position) {

@@ -53,7 +53,8 @@ public struct RunReference: Hashable, Sendable, CustomStringConvertible {
         byteCount = try reader.varint()
         extentCount = try reader.varint()
         segmentCount = try reader.littleEndian()
-        let first = try reader.varint(), count = try reader.varint()
+        let first = try reader.varint()
+        let count = try reader.varint()
         guard first < RunFormat.blocksMax, count > 0, count <= RunFormat.blocksMax - first else {
             throw reader.corrupt("a run covers blocks that no volume has")
         }
@@ -67,7 +68,8 @@ public struct RunReference: Hashable, Sendable, CustomStringConvertible {
     }
 
     init(
-        volume: VolumeID, epoch: Epoch, contentHash: Digest, byteCount: UInt64, header: ObjectHeader, contents: RunContents
+        volume: VolumeID, epoch: Epoch, contentHash: Digest, byteCount: UInt64, header: ObjectHeader,
+        contents: RunContents
     ) {
         self.volume = volume
         self.epoch = epoch
@@ -121,9 +123,12 @@ struct RunContents: Hashable, Sendable {
 extension RunContents {
     init(decoding bytes: [UInt8], objectBytes: UInt64, object: String) throws(StorageError) {
         var reader = ByteReader(bytes, object: object)
-        guard try reader.byte() == RunFormat.PageKind.trailer.rawValue else { throw reader.corrupt("it has no trailer") }
+        guard try reader.byte() == RunFormat.PageKind.trailer.rawValue else {
+            throw reader.corrupt("it has no trailer")
+        }
         extentCount = try reader.littleEndian()
-        let first: UInt64 = try reader.littleEndian(), count: UInt64 = try reader.littleEndian()
+        let first: UInt64 = try reader.littleEndian()
+        let count: UInt64 = try reader.littleEndian()
         range = BlockRange(first: BlockIndex(first), count: count)
         extents = try PageTree(decoding: &reader, objectBytes: objectBytes)
         segmentCount = try reader.littleEndian()

@@ -1,8 +1,8 @@
 import SegmentLog
 import StoreCore
 
-/// Streams the extents of sorted, disjoint runs in order, by GETs of many pages at once. Memory: one such GET, one decoded
-/// page, and a reference per segment of the current run.
+/// Streams the extents of sorted, disjoint runs in order, by GETs of many pages at once. Memory: one such GET, one
+/// decoded page, and a reference per segment of the current run.
 struct RunScanner {
     /// Bytes per GET: few requests, and a bounded share of memory for each of the runs that a compaction merges.
     static let readBytes: UInt64 = 2 << 20
@@ -61,7 +61,9 @@ struct RunScanner {
         try await run.forEachSegmentPage { page in segments.append(contentsOf: page.usages.lazy.map(\.segment)) }
     }
 
-    private mutating func decode(_ frame: ArraySlice<UInt8>, _ location: PageLocation, of run: RunReader) throws(StorageError) {
+    private mutating func decode(_ frame: ArraySlice<UInt8>, _ location: PageLocation, of run: RunReader)
+        throws(StorageError)
+    {
         guard case .extents(let page) = try run.decode(frame, location, .extents) else {
             throw run.corrupt(location, "a page is of another kind than its tree says")
         }
@@ -84,7 +86,9 @@ struct RunScanner {
     static func chunk(_ leaves: inout ArraySlice<PageLocation>) -> ArraySlice<PageLocation> {
         guard let first = leaves.first else { return [] }
         var end = leaves.startIndex + 1
-        while end < leaves.endIndex, leaves[end].position == leaves[end - 1].end, leaves[end].end - first.position <= readBytes {
+        while end < leaves.endIndex, leaves[end].position == leaves[end - 1].end,
+            leaves[end].end - first.position <= readBytes
+        {
             end += 1
         }
         defer { leaves = leaves[end...] }

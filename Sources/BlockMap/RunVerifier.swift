@@ -13,9 +13,12 @@ public enum RunVerifier {
             throw .corrupt(object, "its content is another", expected: "\(reference.contentHash)", actual: "\(hash)")
         }
         let found = try self.reference(of: bytes, volume: reference.volume, epoch: reference.epoch, keys: keys)
-        guard found.byteCount == reference.byteCount, found.header == reference.header, found.contents == reference.contents
+        guard found.byteCount == reference.byteCount, found.header == reference.header,
+            found.contents == reference.contents
         else { throw .corrupt(object, "it is not what its reference says") }
-        var walk = RunWalk(bytes: bytes, reference: reference, cipher: try keys.opening(reference.header, identity: reference.identity))
+        var walk = RunWalk(
+            bytes: bytes, reference: reference, cipher: try keys.opening(reference.header, identity: reference.identity)
+        )
         try walk.run()
     }
 
@@ -62,7 +65,9 @@ private struct RunWalk {
     }
 
     mutating func run() throws(StorageError) {
-        try walk(reference.extents, .extentIndex) { (walk, location, key) throws(StorageError) in try walk.extents(location, key) }
+        try walk(reference.extents, .extentIndex) { (walk, location, key) throws(StorageError) in
+            try walk.extents(location, key)
+        }
         guard extentCount == reference.extentCount, end == reference.range.end else {
             throw corrupt("its extents are not those that its trailer names")
         }
@@ -86,15 +91,22 @@ private struct RunWalk {
             var children: [IndexEntry] = []
             for parent in levels[0] {
                 let page = try IndexPage(
-                    decoding: try content(parent.location), kind: kind, before: parent.location.position, object: object)
-                guard levels.count == 1 || page.key(at: 0) == parent.key else { throw corrupt("an index names another page") }
-                for index in 0..<page.count { children.append(IndexEntry(key: page.key(at: index), location: page.location(at: index))) }
+                    decoding: try content(parent.location), kind: kind, before: parent.location.position, object: object
+                )
+                guard levels.count == 1 || page.key(at: 0) == parent.key else {
+                    throw corrupt("an index names another page")
+                }
+                for index in 0..<page.count {
+                    children.append(IndexEntry(key: page.key(at: index), location: page.location(at: index)))
+                }
             }
             levels.insert(children, at: 0)
         }
         for (index, level) in levels.enumerated() {
             for entry in level {
-                guard entry.location.position == position else { throw corrupt("a page does not follow the one before") }
+                guard entry.location.position == position else {
+                    throw corrupt("a page does not follow the one before")
+                }
                 position = entry.location.end
                 // A lone root has no parent that names its key.
                 if index == 0 { try leaf(&self, entry.location, tree.height == 0 ? nil : entry.key) }
@@ -124,8 +136,12 @@ private struct RunWalk {
             throw corrupt("its table of segments is out of order")
         }
         for usage in page.usages {
-            guard lastSegment.map({ $0 < usage.segment.id }) ?? true else { throw corrupt("its segments do not ascend") }
-            guard rank < live.count, live[rank] == usage.liveBytes else { throw corrupt("live bytes of \(usage.segment) are wrong") }
+            guard lastSegment.map({ $0 < usage.segment.id }) ?? true else {
+                throw corrupt("its segments do not ascend")
+            }
+            guard rank < live.count, live[rank] == usage.liveBytes else {
+                throw corrupt("live bytes of \(usage.segment) are wrong")
+            }
             lastSegment = usage.segment.id
             rank += 1
         }
@@ -133,7 +149,8 @@ private struct RunWalk {
 
     private func content(_ location: PageLocation) throws(StorageError) -> [UInt8] {
         guard location.end <= UInt64(bytes.count) else { throw corrupt("a page lies outside of it") }
-        return try PageFrame.open(bytes[Int(location.position)..<Int(location.end)], at: location, with: cipher, object: object)
+        return try PageFrame.open(
+            bytes[Int(location.position)..<Int(location.end)], at: location, with: cipher, object: object)
     }
     private func corrupt(_ what: String) -> StorageError { .corrupt(object, at: position, what) }
 }

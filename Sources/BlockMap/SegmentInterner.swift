@@ -1,8 +1,8 @@
 import SegmentLog
 import Synchronization
 
-/// One `SegmentReference` per segment, however many runs name it: without it, the decoded tables of a large map would be
-/// most of its memory. References that no one else holds any more are dropped when their number has doubled.
+/// One `SegmentReference` per segment, however many runs name it: without it, the decoded tables of a large map would
+/// be most of its memory. References that no one else holds any more are dropped when their number has doubled.
 ///
 /// The mutex guards the table; any thread may call.
 final class SegmentInterner: Sendable {

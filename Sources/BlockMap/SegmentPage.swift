@@ -38,9 +38,12 @@ final class SegmentPage: Sendable {
         }
         let count = try reader.count(bytesEach: ObjectHeader.byteCount + 32 + 6)
         let firstRank = try reader.varint()
-        guard count > 0, firstRank <= UInt64(UInt32.max) else { throw reader.corrupt("a page of segments has wrong bounds") }
+        guard count > 0, firstRank <= UInt64(UInt32.max) else {
+            throw reader.corrupt("a page of segments has wrong bounds")
+        }
         self.firstRank = Int(firstRank)
-        var segments: [SegmentReference] = [], live: [UInt64] = []
+        var segments: [SegmentReference] = []
+        var live: [UInt64] = []
         for index in 0..<count {
             segments.append(try SegmentReference(decoding: &reader, object: object))
             live.append(try reader.varint())

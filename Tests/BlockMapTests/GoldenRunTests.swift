@@ -63,7 +63,9 @@ extension KeyRing {
     private func pages(of run: SealedRun) throws -> [(ArraySlice<UInt8>, PageLocation)] {
         let cipher = try KeyRing.fixed.opening(run.reference.header, identity: run.reference.identity)
         var locations: [PageLocation] = []
-        for (tree, kind) in [(run.reference.extents, RunFormat.PageKind.extentIndex), (run.reference.segments, .segmentIndex)] {
+        for (tree, kind) in [
+            (run.reference.extents, RunFormat.PageKind.extentIndex), (run.reference.segments, .segmentIndex),
+        ] {
             #expect(tree.height == 1)
             locations.append(tree.root)
             let frame = run.bytes[Int(tree.root.position)..<Int(tree.root.end)]
@@ -93,18 +95,22 @@ extension KeyRing {
 
     @Test func asRead() async throws {
         let digits = Array(Self.golden.utf8.filter { $0 != UInt8(ascii: "\n") })
-        let bytes = stride(from: 0, to: digits.count, by: 2).compactMap { UInt8(String(decoding: digits[$0..<$0 + 2], as: UTF8.self), radix: 16) }
+        let bytes = stride(from: 0, to: digits.count, by: 2).compactMap {
+            UInt8(String(decoding: digits[$0..<$0 + 2], as: UTF8.self), radix: 16)
+        }
         let reference = try RunVerifier.reference(of: bytes, volume: Self.volume, epoch: Self.epoch, keys: .fixed)
         try RunVerifier.verify(bytes, reference, keys: .fixed)
-        let reader = MapReader(store: MemoryStore([reference.key: bytes]), keys: .fixed, pages: PageCache(bytes: 1 << 20))
+        let reader = MapReader(
+            store: MemoryStore([reference.key: bytes]), keys: .fixed, pages: PageCache(bytes: 1 << 20))
         let found = try await reader.lookup(reference.range, in: MapLayout.empty.adding(level0: reference))
         #expect(found == Self.extents)
         var usages: [SegmentUsage] = []
         try await reader.forEachSegment(of: reference) { usages.append($0) }
-        #expect(usages == [
-            SegmentUsage(segment: Self.segment(1), liveBytes: 32_784 / 4),
-            SegmentUsage(segment: Self.segment(2), liveBytes: 9321 + 10_177 + 4112),
-        ])
+        #expect(
+            usages == [
+                SegmentUsage(segment: Self.segment(1), liveBytes: 32_784 / 4),
+                SegmentUsage(segment: Self.segment(2), liveBytes: 9321 + 10_177 + 4112),
+            ])
     }
 
     private static let goldenHash = "21314b3139b0e24eb6dba5196488317eed84fbaf88f0564a4d14b20d6d65bdac"

@@ -43,7 +43,8 @@ private struct Piece: IntervalValue, Hashable {
     @Test(arguments: [1, 2, 3, 4, 5, 6] as [UInt64])
     func whateverIsSetAndRemoved(seed: UInt64) {
         var random = SplitMix64(seed: seed)
-        var map = IntervalMap<Piece>(), model = Model()
+        var map = IntervalMap<Piece>()
+        var model = Model()
         var old: [(IntervalMap<Piece>, Model)] = []
         for step in 0..<8000 {
             // Mostly short, so that many chunks form; at times long, so that whole chunks go.
@@ -74,7 +75,8 @@ private struct Piece: IntervalValue, Hashable {
     }
 
     private func checkInvariants(_ map: IntervalMap<Piece>) {
-        var count = 0, end: UInt64 = 0
+        var count = 0
+        var end: UInt64 = 0
         map.forEach { range, _ in
             #expect(range.first.value >= end && !range.isEmpty)
             end = range.end.value
@@ -87,7 +89,9 @@ private struct Piece: IntervalValue, Hashable {
 
     @Test func writingInOrderLeavesFullChunks() {
         var map = IntervalMap<Piece>()
-        for write in 0..<10_000 { map.set(BlockRange(first: BlockIndex(UInt64(write) * 2), count: 2), Piece(write: write, offset: 0)) }
+        for write in 0..<10_000 {
+            map.set(BlockRange(first: BlockIndex(UInt64(write) * 2), count: 2), Piece(write: write, offset: 0))
+        }
         #expect(map.count == 10_000)
         #expect(map.chunks.count <= 10_000 / (IntervalMap<Piece>.chunkEntriesMax - 2) + 1)
     }

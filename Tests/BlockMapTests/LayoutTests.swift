@@ -11,7 +11,8 @@ private func run(_ name: UInt64, _ first: UInt64, _ count: UInt64, bytes: UInt64
         extentCount: 1, range: BlockRange(first: BlockIndex(first), count: count), extents: tree, segmentCount: 1,
         segments: tree)
     return RunReference(
-        volume: VolumeID(UInt128(name)), epoch: Epoch(1), contentHash: Digest(high: 0, low: UInt128(name)), byteCount: bytes,
+        volume: VolumeID(UInt128(name)), epoch: Epoch(1), contentHash: Digest(high: 0, low: UInt128(name)),
+        byteCount: bytes,
         header: ObjectHeader(kind: .run, algorithm: .chaCha20Poly1305, keyID: DataKeyID(1), salt: Salt(5)),
         contents: contents)
 }
@@ -23,7 +24,9 @@ private func run(_ name: UInt64, _ first: UInt64, _ count: UInt64, bytes: UInt64
     }
 
     @Test func readsWhatItWrote() throws {
-        let layout = MapLayout(levels: [[run(3, 0, 9), run(2, 4, 9)], [run(4, 0, 5), run(5, 5, 1)], [], [run(6, 7, 7)]])
+        let layout = MapLayout(levels: [
+            [run(3, 0, 9), run(2, 4, 9)], [run(4, 0, 5), run(5, 5, 1)], [], [run(6, 7, 7)],
+        ])
         var writer = ByteWriter()
         layout.encode(into: &writer)
         let bytes = writer.finish()
@@ -78,7 +81,9 @@ private func run(_ name: UInt64, _ first: UInt64, _ count: UInt64, bytes: UInt64
 
     @Test func levelZeroGoesWholeWithWhatItOverlaps() throws {
         let level0 = (1...4).map { run($0, 10 * $0, 15) }
-        let layout = MapLayout(levels: [level0, [run(5, 0, 10), run(6, 20, 10), run(7, 54, 9), run(8, 70, 9)], [run(9, 60, 50)]])
+        let layout = MapLayout(levels: [
+            level0, [run(5, 0, 10), run(6, 20, 10), run(7, 54, 9), run(8, 70, 9)], [run(9, 60, 50)],
+        ])
         let plan = try #require(CompactionPlan.next(for: layout, policy: policy))
         // Their hull is 10..<55.
         #expect(plan.inputs == [level0, [run(6, 20, 10), run(7, 54, 9)]])
@@ -98,7 +103,9 @@ private func run(_ name: UInt64, _ first: UInt64, _ count: UInt64, bytes: UInt64
     }
 
     @Test func aRunThatOverlapsNothingMovesByName() throws {
-        let layout = MapLayout(levels: [[], [run(1, 0, 10, bytes: 2500), run(2, 10, 10, bytes: 2500)], [run(3, 0, 10)]])
+        let layout = MapLayout(levels: [
+            [], [run(1, 0, 10, bytes: 2500), run(2, 10, 10, bytes: 2500)], [run(3, 0, 10)],
+        ])
         let plan = try #require(CompactionPlan.next(for: layout, policy: policy))
         #expect(plan.movedRun == run(2, 10, 10))
         let moved = try layout.applying(CompactionEdit(removed: [run(2, 10, 10)], added: [run(2, 10, 10)], level: 2))
@@ -117,17 +124,23 @@ private func run(_ name: UInt64, _ first: UInt64, _ count: UInt64, bytes: UInt64
     func plansEnd(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
         var layout = MapLayout.empty
-        var name: UInt64 = 0, steps = 0
+        var name: UInt64 = 0
+        var steps = 0
         for _ in 0..<200 {
             name += 1
             let first = UInt64.random(in: 0..<5000, using: &random)
-            layout = layout.adding(level0: run(name, first, .random(in: 1...500, using: &random), bytes: .random(in: 100...2000, using: &random)))
+            layout = layout.adding(
+                level0: run(
+                    name, first, .random(in: 1...500, using: &random), bytes: .random(in: 100...2000, using: &random)))
             while let plan = CompactionPlan.next(for: layout, policy: policy) {
                 steps += 1
                 try #require(steps < 20_000)
                 let inputs = plan.inputs.flatMap(\.self)
-                let first = try #require(inputs.map(\.range.first).min()), end = try #require(inputs.map(\.range.end).max())
-                let untouched = (layout.levels.count > plan.outputLevel ? layout.levels[plan.outputLevel] : []).filter { !inputs.contains($0) }
+                let first = try #require(inputs.map(\.range.first).min())
+                let end = try #require(inputs.map(\.range.end).max())
+                let untouched = (layout.levels.count > plan.outputLevel ? layout.levels[plan.outputLevel] : []).filter {
+                    !inputs.contains($0)
+                }
                 #expect(untouched.allSatisfy { $0.range.end <= first || end <= $0.range.first })
                 name += 1
                 let bytes = inputs.reduce(0) { $0 + $1.byteCount } * 9 / 10

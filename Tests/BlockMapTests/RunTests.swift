@@ -26,7 +26,8 @@ import Testing
     }
 
     private static func fixedRun(shape: RunShape) throws -> SealedRun {
-        let volume = ExtentSource.volume, epoch = Epoch(3)
+        let volume = ExtentSource.volume
+        let epoch = Epoch(3)
         let cipher = try fixedKeys.sealing(
             .run, identity: RunFormat.identity(volume, epoch), salt: Salt(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff))
         var builder = RunBuilder(volume: volume, epoch: epoch, cipher: cipher, shape: shape)
@@ -46,7 +47,8 @@ import Testing
         #expect(run.reference.extents.height >= 2 && run.reference.segments.height >= 1)
         let found = try RunVerifier.reference(
             of: run.bytes, volume: run.reference.volume, epoch: run.reference.epoch, keys: Self.fixedKeys)
-        #expect(found == run.reference && found.contents == run.reference.contents && found.header == run.reference.header)
+        #expect(
+            found == run.reference && found.contents == run.reference.contents && found.header == run.reference.header)
     }
 
     /// Also with a reference that vouches for the damaged bytes, so that it is not the hash alone that tells.
@@ -93,7 +95,8 @@ import Testing
         var builder = try RunBuilder(volume: ExtentSource.volume, epoch: Epoch(3), keys: Self.fixedKeys)
         let blocks = isLarge ? 60_000 : 400 as UInt64
         var model = MapModel(blocks: Int(blocks))
-        var memtable = Memtable(), order = SplitMix64(seed: 2)
+        var memtable = Memtable()
+        var order = SplitMix64(seed: 2)
         // In random order, so that places hardly compress.
         for first in stride(from: 0, to: blocks, by: 2).shuffled(using: &order) {
             memtable.insert(source.data(BlockRange(first: BlockIndex(first), count: 2)))
@@ -109,7 +112,9 @@ import Testing
         var random = SplitMix64(seed: 3)
         for step in 0..<(isLarge ? 8 : 40) {
             var bytes = run.bytes
-            if step % 4 == 3 { bytes.removeLast(Int.random(in: 1..<bytes.count, using: &random)) } else {
+            if step % 4 == 3 {
+                bytes.removeLast(Int.random(in: 1..<bytes.count, using: &random))
+            } else {
                 bytes[Int.random(in: bytes.indices, using: &random)] ^= 1 << UInt8(step % 8)
             }
             let store = MemoryStore([run.key: bytes])
@@ -133,7 +138,8 @@ import Testing
         }
         let page = encoder.finish().encoded(ranks: Array(0..<5))
         let index = IndexPage.encode(
-            (0..<9).map { IndexEntry(key: $0 * 7, location: PageLocation(position: 32 + $0 * 100, byteCount: 100)) }[...],
+            (0..<9).map { IndexEntry(key: $0 * 7, location: PageLocation(position: 32 + $0 * 100, byteCount: 100)) }[
+                ...],
             kind: .extentIndex)
         _ = try ExtentPage(decoding: page, object: "run")
         _ = try IndexPage(decoding: index, kind: .extentIndex, before: 1000, object: "run")
@@ -142,11 +148,17 @@ import Testing
             if let page = try? ExtentPage(decoding: Self.mutated(page, &random), object: "run") {
                 for index in 0..<page.count {
                     _ = page.range(at: index)
-                    if page.segmentRank(at: index) != nil { _ = page.location(at: index, in: ExtentSource.segment(SegmentSequence(1), volume: VolumeID(1))) }
+                    if page.segmentRank(at: index) != nil {
+                        _ = page.location(at: index, in: ExtentSource.segment(SegmentSequence(1), volume: VolumeID(1)))
+                    }
                 }
             }
-            if let page = try? IndexPage(decoding: Self.mutated(index, &random), kind: .extentIndex, before: 1000, object: "run") {
-                for index in 0..<page.count { #expect(page.location(at: index).end <= 1000 && page.key(at: index) >= page.key(at: 0)) }
+            if let page = try? IndexPage(
+                decoding: Self.mutated(index, &random), kind: .extentIndex, before: 1000, object: "run")
+            {
+                for index in 0..<page.count {
+                    #expect(page.location(at: index).end <= 1000 && page.key(at: index) >= page.key(at: 0))
+                }
             }
         }
     }

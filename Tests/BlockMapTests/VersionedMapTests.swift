@@ -136,7 +136,8 @@ private struct TestMap {
                 Issue.record("zeroes are left")
                 return
             }
-            let bytes = UInt64(location.record.byteCount) * extent.range.count, blocks = UInt64(location.record.blockCount)
+            let bytes = UInt64(location.record.byteCount) * extent.range.count
+            let blocks = UInt64(location.record.blockCount)
             live -= (bytes + blocks - 1) / blocks
         }
         #expect(live == 0)
@@ -167,7 +168,8 @@ private struct TestMap {
     @Test func zeroesHideAndStayUntilNothingOlderLiesBelow() async throws {
         var map = TestMap(blocks: Self.blocks, cacheBytes: 1 << 20, shape: .standard)
         var source = ExtentSource(seed: 9, blocks: Self.blocks)
-        let data = BlockRange(first: BlockIndex(10), count: 20), hidden = BlockRange(first: BlockIndex(15), count: 5)
+        let data = BlockRange(first: BlockIndex(10), count: 20)
+        let hidden = BlockRange(first: BlockIndex(15), count: 5)
         map.write(source.data(data))
         try await map.flush()
         map.write([Extent(range: hidden, mapping: .zero)])
