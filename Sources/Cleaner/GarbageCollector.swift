@@ -87,7 +87,7 @@ public struct GarbageCollector: Sendable {
         _ context: GCContext, _ listing: StoreListing, _ state: CatalogState, _ floors: [VolumeID: VolumeFloor]
     ) async throws -> Repacking {
         let generations = try await GenerationLog(store: store, keys: keys).all()
-        let relocated = try await relocationNames()
+        let relocated = try await RelocationRecord.names(in: store)
         let roots = try await RootReader(context: context, listing: listing, floors: floors, state: state).read()
         var named = NamedSegments()
         try await named.addTables(of: roots.runs.runs, context)
@@ -96,14 +96,6 @@ public struct GarbageCollector: Sendable {
             context: context, roots: roots, generations: generations, relocated: relocated, named: named)
         try await repacking.run()
         return repacking
-    }
-
-    private func relocationNames() async throws -> Set<Digest> {
-        var names: Set<Digest> = []
-        try await store.forEachObject(prefix: RelocationRecord.prefix) { object in
-            if let name = RelocationRecord.name(of: object.key) { names.insert(name) }
-        }
-        return names
     }
 
     /// What is missing because another gc announced higher floors and was faster is not lost.

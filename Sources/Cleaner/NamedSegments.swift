@@ -30,7 +30,7 @@ struct NamedSegments: Sendable {
     }
 
     /// A name stands for one content for ever; two that differ are damage.
-    private mutating func add(_ segment: SegmentReference) throws(StorageError) {
+    mutating func add(_ segment: SegmentReference) throws(StorageError) {
         guard let known = references[segment.id] else {
             references[segment.id] = segment
             return
@@ -58,6 +58,12 @@ struct NamedSegments: Sendable {
             frontier = []
             for record in records { frontier += try add(record, distance: distance) }
         }
+    }
+
+    /// Where the records of a segment are now: itself, or the last targets of its relocations.
+    func places(of segment: SegmentReference) -> [SegmentReference] {
+        guard let record = relocations[segment.id] else { return [segment] }
+        return record.targets.flatMap(places)
     }
 
     /// - Returns: the targets.

@@ -51,10 +51,7 @@ public final class RelocationLog: Sendable {
     ///
     /// A record that its relocation lacks stays where it is: no version needs it, something newer hides it.
     public func resolver() async throws -> (@Sendable (BlockLocation) async throws -> BlockLocation)? {
-        var names: Set<Digest> = []
-        try await store.forEachObject(prefix: RelocationRecord.prefix) { object in
-            if let name = RelocationRecord.name(of: object.key) { names.insert(name) }
-        }
+        let names = try await RelocationRecord.names(in: store)
         guard !names.isEmpty else { return nil }
         let resolution = Resolution(log: self, names: names)
         return { try await resolution.resolve($0) }

@@ -47,6 +47,15 @@ struct RelocationRecord: Hashable, Sendable {
         return name
     }
 
+    /// The names of all records that exist; LISTs only.
+    static func names(in store: any ObjectStore) async throws -> Set<Digest> {
+        var names: Set<Digest> = []
+        try await store.forEachObject(prefix: prefix) { object in
+            if let name = name(of: object.key) { names.insert(name) }
+        }
+        return names
+    }
+
     func entry(at oldPosition: UInt32) -> Entry? {
         var low = 0, high = entries.count
         while low < high {
