@@ -39,8 +39,9 @@ struct Repacking {
 
     mutating func run() async throws {
         unfinished = Set(generations.flatMap(\.victims).filter { named.contains($0) && named.relocations[$0] == nil })
-        guard context.options.repacks else { return }
         try await findPresent()
+        try await checkNothingIsLost()
+        guard context.options.repacks else { return }
         var needs = try await collectNeeds()
         try await empty(plan(&needs))
     }
@@ -52,6 +53,19 @@ struct Repacking {
                 guard case .segment(let id) = ObjectName(object.key), named.contains(id) else { return }
                 present[id] = object.modified
             }
+        }
+    }
+
+    /// A segment that runs name is there, or a relocation record says where its records are. Where both are missing, what
+    /// the record said is unknown, and packed segments that look unnamed may hold the last copy.
+    private func checkNothingIsLost() async throws {
+        for id in named.references.keys where present[id] == nil && named.relocations[id] == nil {
+            guard try await RelocationLog.record(of: id, store: context.store, keys: context.keys) == nil else {
+                throw GCContext.rival()
+            }
+            throw StorageError(
+                .corrupt,
+                "segment \(id), which the map of a volume or snapshot names, is missing: nothing is deleted; run `zerofs verify`")
         }
     }
 
