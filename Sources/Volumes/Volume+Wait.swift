@@ -1,3 +1,4 @@
+import Journal
 import StoreCore
 import Synchronization
 import Uploader
@@ -18,6 +19,26 @@ extension Volume {
             }
             if !mustWait { continuation.resume() }
         }
+    }
+
+    /// Returns when the journal has room for an entry, or the volume has failed: the caller looks again. Where it is at
+    /// its limit, what is active goes to the bucket, because only what is there leaves the journal.
+    func waitForJournalRoom(_ entryBytes: Int) async throws {
+        guard let journal else { return }
+        let (number, wait) = try state.withLock { state in
+            try checkServing(state)
+            if journal.isAtLimit, !state.active.isEmpty { sealActive(&state) }
+            state.lastRoomWait += 1
+            let wait = Task { try await journal.makeRoom(bytes: entryBytes) }
+            state.roomWaits[state.lastRoomWait] = wait
+            return (state.lastRoomWait, wait)
+        }
+        let result = await withTaskCancellationHandler { await wait.result } onCancel: { wait.cancel() }
+        try state.withLock { state in
+            state.roomWaits[number] = nil
+            if let failure = state.failure { throw failure }
+        }
+        try result.get()
     }
 
     /// Wakes the waiters when the deadline has come, so that they see that it has.
@@ -57,4 +78,9 @@ extension Duration {
         let (seconds, attoseconds) = components
         return UInt64(max(seconds, 0)) * 1_000_000_000 + UInt64(max(attoseconds, 0) / 1_000_000_000)
     }
+}
+
+extension Journal {
+    /// Another file would exceed what it may take on disk.
+    fileprivate var isAtLimit: Bool { status.bytesOnDisk + limits.fileBytes > limits.bytesMax }
 }
