@@ -29,10 +29,11 @@ struct LogLevelArgument: ExpressibleByArgument, Sendable {
 }
 
 /// `10G`, in arguments.
-struct SizeArgument: ExpressibleByArgument, Sendable {
-    let bytes: UInt64
-    init?(argument: String) {
-        guard let bytes = ByteSize.parse(argument) else { return nil }
-        self.bytes = bytes
+enum SizeArgument {
+    @Sendable static func parse(_ text: String) throws -> UInt64 {
+        guard let bytes = ByteSize.parse(text) else {
+            throw ValidationError("'\(text)' is not a size: write 512M, 10G or 4T")
+        }
+        return bytes
     }
 }

@@ -9,20 +9,22 @@ struct Zerofs: AsyncParsableCommand {
         abstract: "PostgreSQL on S3, with branches: block devices whose blocks live, encrypted, in a bucket.",
         discussion: """
             EXAMPLES:
-              zerofs init --store s3://my-bucket/pg     make a store, write zerofs.toml and a key file
-              zerofs create pg-prod --size 1T           a volume; costs nothing until written
-              zerofs serve                              serve all volumes over NBD
-              zerofs attach pg-prod                     make it a block device of this machine
-              zerofs snapshot pg-prod --name monday     in milliseconds, whatever its size
-              zerofs branch pg-prod@monday pg-staging   a writable clone, also in milliseconds
-              zerofs list --tree                        what came from what
+              zerofs init --store s3://my-bucket/pg    a store, zerofs.toml and a key
+              zerofs create pg-prod --size 1T          costs nothing until written
+              zerofs serve                             all volumes, over NBD
+              zerofs attach pg-prod                    a block device on this machine
+              zerofs snapshot pg-prod --name monday    milliseconds, whatever its size
+              zerofs branch pg-prod@monday pg-staging  a writable clone, as quick
+              zerofs list --tree                       what came from what
 
-            Every command knows --help. Those that print data know --json. The configuration is the file given
-            by --config, else $ZEROFS_CONFIG, ./zerofs.toml, ~/.config/zerofs/zerofs.toml or
-            /etc/zerofs/zerofs.toml.
+            Every command knows --help. Those that print data know --json.
+
+            The configuration is the file given by --config, else $ZEROFS_CONFIG,
+            ./zerofs.toml, ~/.config/zerofs/zerofs.toml or /etc/zerofs/zerofs.toml.
 
             EXIT CODES:
-              0 done   1 failed   2 wrong usage   3 not found   4 already exists   5 busy   6 fenced   7 corrupt
+              0 done            1 failed          2 wrong usage     3 not found
+              4 already exists  5 busy            6 fenced          7 corrupt
             """,
         version: version,
         subcommands: [],
@@ -65,8 +67,7 @@ struct Zerofs: AsyncParsableCommand {
         } else if error is CancellationError {
             Terminal.printError("stopped")
         } else {
-            Terminal.printError(message(for: error))
-            Terminal.printNote("see `zerofs --help`, or --help after the command's name")
+            Terminal.printError("\(message(for: error)) (--help tells more)")
         }
         Glibc.exit(code)
     }

@@ -11,6 +11,7 @@ struct MetricsPage {
         var page = PrometheusText()
         Self.exports(snapshot, &page)
         Self.store(snapshot, &page)
+        Self.engine(snapshot.engine, &page)
         Self.process(snapshot, &page)
         text = page.text
     }
@@ -18,7 +19,7 @@ struct MetricsPage {
     private static func exports(_ snapshot: ServerSnapshot, _ page: inout PrometheusText) {
         let figures = snapshot.exports.sorted { $0.key < $1.key }.flatMap { name, operations in
             NBDOperation.allCases.compactMap { kind in
-                operations[kind].map { (["volume": name, "kind": kind.label] as PrometheusText.Labels, $0) }
+                operations[kind].map { (["kind": kind.label, "volume": name] as PrometheusText.Labels, $0) }
             }
         }
         page.counter(
@@ -61,6 +62,41 @@ struct MetricsPage {
         page.counter(
             "zerofs_store_written_bytes_total", "Bytes of objects sent, for each attempt.",
             Double(requests.bytesWritten))
+    }
+
+    private static func engine(_ engine: EngineStatistics, _ page: inout PrometheusText) {
+        typealias Cache = EngineStatistics.Cache
+        let caches: [(String, Cache)] = [("memory", engine.memoryCache)] + (engine.diskCache.map { [("disk", $0)] } ?? [])
+        func cache(_ value: (Cache) -> UInt64) -> [(PrometheusText.Labels, Double)] {
+            caches.map { (["cache": $0], Double(value($1))) }
+        }
+        page.counter("zerofs_cache_hits_total", "Reads that a cache answered.", cache(\.hits))
+        page.counter("zerofs_cache_misses_total", "Reads that it could not answer.", cache(\.misses))
+        page.gauge("zerofs_cache_bytes", "What it holds.", cache(\.bytes))
+        page.gauge("zerofs_cache_limit_bytes", "What it may hold.", cache(\.bytesMax))
+        page.counter(
+            "zerofs_record_fetches_total", "Ranged GETs for reads that no cache could answer.",
+            Double(engine.recordFetches))
+
+        func volume(_ value: (EngineStatistics.OpenVolume) -> Double) -> [(PrometheusText.Labels, Double)] {
+            engine.volumes.map { (["volume": $0.name], value($0)) }
+        }
+        page.gauge(
+            "zerofs_write_buffer_bytes", "Written data that is not yet in the store.",
+            volume { Double($0.writeBufferBytes) })
+        page.gauge(
+            "zerofs_write_buffer_limit_bytes", "When it is full, writes wait.", volume { Double($0.writeBufferBytesMax) })
+        page.gauge("zerofs_journal_bytes", "What the local journal still needs.", volume { Double($0.journalBytes) })
+        page.gauge(
+            "zerofs_journal_limit_bytes", "When it is full, writes wait.", volume { Double($0.journalBytesMax) })
+        page.counter("zerofs_journal_syncs_total", "fdatasync calls of the journal.", volume { Double($0.journalSyncs) })
+        page.gauge("zerofs_uploads_waiting", "Segments that wait to be uploaded.", volume { Double($0.uploadsWaiting) })
+        page.gauge("zerofs_uploads_in_flight", "Segments being uploaded.", volume { Double($0.uploadsInFlight) })
+        page.gauge(
+            "zerofs_upload_lag_seconds", "Age of the oldest upload that is not durable.", volume { $0.uploadLagSeconds })
+        page.gauge(
+            "zerofs_volume_failed", "1 for a volume that serves no more; the log says why.",
+            volume { $0.failure == nil ? 0 : 1 })
     }
 
     private static func process(_ snapshot: ServerSnapshot, _ page: inout PrometheusText) {

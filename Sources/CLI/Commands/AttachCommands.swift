@@ -7,9 +7,10 @@ struct Attach: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make a served volume or snapshot a block device of this machine.",
         discussion: """
-            Uses the kernel's NBD client where the module nbd is there, else nbdfuse and a loop device. Prints the
-            device when it is up; a file system on it survives a restart of the server. A snapshot is read-only.
-            Wants root, and a running `zerofs serve` with the same configuration. What is attached already is
+            Uses the kernel's NBD client where the module nbd is there, else nbdfuse and a
+            loop device. Prints the device when it is up; a file system on it survives a
+            restart of the server. A snapshot is read-only. Wants root, and a running
+            `zerofs serve` with the same configuration. What is attached already is
             printed again.
 
             EXAMPLES:
@@ -54,8 +55,8 @@ struct Detach: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Undo an attach.",
         discussion: """
-            Refuses while the device is mounted or otherwise in use. What is written to the device is flushed
-            first. What is not attached is fine.
+            Refuses while the device is mounted or otherwise in use. What is written to
+            the device is flushed first. What is not attached is fine.
 
             EXAMPLES:
               umount /var/lib/postgresql && zerofs detach pg-prod

@@ -14,9 +14,10 @@ struct Init: AsyncParsableCommand {
               zerofs init --store file:///srv/zerofs --config /etc/zerofs/zerofs.toml
               zerofs init --store s3://b/p --endpoint https://minio:9000 --passphrase-file pass.txt
 
-            Without --key-file and --passphrase-file it makes a random key file beside the configuration.
-            Whoever loses that file loses the data: keep a copy elsewhere. S3 credentials come from AWS_*
-            variables or ~/.aws, or are written into the configuration afterwards.
+            Without --key-file and --passphrase-file it makes a random key file beside the
+            configuration. Whoever loses that file loses the data: keep a copy elsewhere.
+            S3 credentials come from AWS_* variables or ~/.aws, or are written into the
+            configuration afterwards.
             """)
 
     @Option(help: ArgumentHelp("Where the data will lie: file:///abs/dir or s3://bucket/prefix.", valueName: "url"))

@@ -1,4 +1,6 @@
 import ArgumentParser
+import Cleaner
+import Cleaner
 import Control
 import StoreCore
 import Volumes
@@ -8,9 +10,9 @@ struct GarbageCollection: AsyncParsableCommand {
         commandName: "gc",
         abstract: "Give back the space of what nothing refers to any more.",
         discussion: """
-            Deletes objects that no volume, snapshot, branch or retained state needs, and repacks segments that
-            are mostly dead. Works while servers run. What it cannot read or authenticate stops it before it
-            deletes anything.
+            Deletes objects that no volume, snapshot, branch or retained state needs, and
+            repacks segments that are mostly dead. Works while servers run. What it cannot
+            read or authenticate stops it before it deletes anything.
 
             EXAMPLES:
               zerofs gc --dry-run
@@ -31,9 +33,10 @@ struct Verify: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Prove that every reference resolves and every hash and tag is right.",
         discussion: """
-            Without --deep it reads maps and metadata, and checks that each object is there; with it, it reads
-            and authenticates all data, which costs a GET for each segment. Names each damaged object and the
-            blocks that it holds. Exits with 7 where something is damaged.
+            Without --deep it reads maps and metadata, and checks that each object is
+            there; with it, it reads and authenticates all data, which costs a GET for
+            each segment. Names each damaged object and the blocks that it holds. Exits
+            with 7 where something is damaged.
 
             EXAMPLES:
               zerofs verify
@@ -49,7 +52,7 @@ struct Verify: AsyncParsableCommand {
     func run() async throws {
         let report = try await Session(common).run(VerifyStore(name: name, deep: deep))
         print(output.json ? try ControlJSON.text(report) : VerifyPage.lines(report).joined(separator: "\n"))
-        if !report.damaged.isEmpty { throw ExitCode(ExitCodes.corrupt) }
+        if !report.isSound { throw ExitCode(ExitCodes.corrupt) }
     }
 }
 
@@ -57,8 +60,8 @@ struct Stats: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show what a running server does.",
         discussion: """
-            Operations, bytes and latencies of each volume, requests to the object store, cache hits, write
-            buffer, journal and upload lag, since the server started.
+            Operations, bytes and latencies of each volume, requests to the object store,
+            cache hits, write buffer, journal and upload lag, since the server started.
 
             EXAMPLES:
               zerofs stats

@@ -9,15 +9,16 @@ struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Serve volumes and snapshots over NBD.",
         discussion: """
-            Serves all volumes, those made later too, or those named by --volume. Each is claimed when its first
-            client attaches it for writing; one that another host holds is refused as busy, unless --take-over
-            names it: that host can then never acknowledge a flush again. Export names are pg-prod and, read-only,
+            Serves all volumes, those made later too, or those named by --volume. Each is
+            claimed when its first client attaches it for writing; one that another host
+            holds is refused as busy, unless --take-over names it: that host can then
+            never acknowledge a flush again. Export names are pg-prod and, read-only,
             pg-prod@monday.
 
             When it is ready it prints one line:
               ready nbd=127.0.0.1:10809 nbd=unix:/run/nbd.sock control=/var/lib/zerofs/control.sock
-            and tells systemd (Type=notify). SIGTERM or SIGINT drains, uploads and leaves; a second one stops at
-            once, and what was not uploaded is in the journal.
+            and tells systemd (Type=notify). SIGTERM or SIGINT drains, uploads and leaves;
+            a second one stops at once, and what was not uploaded is in the journal.
 
             NBD has no passwords: listen on addresses that only trusted machines reach.
 

@@ -7,8 +7,8 @@ struct Snapshot: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Take a crash-consistent snapshot of a volume.",
         discussion: """
-            It holds every write that was answered before, takes milliseconds whatever the size, and writing
-            goes on meanwhile. Prints VOLUME@SNAPSHOT.
+            It holds every write that was answered before, takes milliseconds whatever the
+            size, and writing goes on meanwhile. Prints VOLUME@SNAPSHOT.
 
             EXAMPLES:
               zerofs snapshot pg-prod
@@ -32,11 +32,12 @@ struct Branch: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make a writable volume that starts from a snapshot or from a volume's state now.",
         discussion: """
-            Takes milliseconds and no space; only what either of the two writes later costs. A running server
-            serves it at once.
+            Takes milliseconds and no space; only what either of the two writes later
+            costs. A running server serves it at once.
 
-            The file system on it has the same UUID as its source: to mount both on one host, XFS wants
-            `mount -o nouuid` or `xfs_admin -U generate`; ext4 needs nothing.
+            The file system on it has the same UUID as its source: to mount both on one
+            host, XFS wants `mount -o nouuid` or `xfs_admin -U generate`; ext4 needs
+            nothing.
 
             EXAMPLES:
               zerofs branch pg-prod pg-staging
@@ -59,8 +60,9 @@ struct Rollback: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Set a volume back to one of its snapshots.",
         discussion: """
-            What it replaces is kept: a snapshot of the volume as it was is taken first, and named. Unmount and
-            detach the volume before, because its content changes under whoever uses it. Wants --force.
+            What it replaces is kept: a snapshot of the volume as it was is taken first,
+            and named. Unmount and detach the volume before, because its content changes
+            under whoever uses it. Wants --force.
 
             EXAMPLES:
               zerofs rollback pg-prod@monday --force

@@ -7,7 +7,8 @@ struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make a volume.",
         discussion: """
-            A volume is thin: it costs nothing until it is written to, so make it as large as it may ever become.
+            A volume is thin: it costs nothing until it is written to, so make it as large
+            as it may ever become.
 
             EXAMPLES:
               zerofs create pg-prod --size 1T
@@ -15,13 +16,13 @@ struct Create: AsyncParsableCommand {
             """)
     @Argument(help: "Letters, digits and . _ - : +, beginning with a letter or digit.")
     var name: String
-    @Option(help: ArgumentHelp("Up to 1P; a multiple of 4K.", valueName: "size"))
-    var size: SizeArgument
+    @Option(help: ArgumentHelp("Up to 1P; a multiple of 4K.", valueName: "size"), transform: SizeArgument.parse)
+    var size: UInt64
     @OptionGroup var output: JSONOption
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
-        let report = try await Session(common).run(CreateVolume(name: name, sizeBytes: size.bytes))
+        let report = try await Session(common).run(CreateVolume(name: name, sizeBytes: size))
         print(output.json ? try ControlJSON.text(report) : report.name)
     }
 }
@@ -30,7 +31,8 @@ struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show volumes, snapshots and branches.",
         discussion: """
-            WRITTEN is the data that one refers to, UNIQUE what deleting it would give back.
+            WRITTEN is the data that one refers to, UNIQUE what deleting it would give
+            back.
 
             EXAMPLES:
               zerofs list
@@ -97,9 +99,9 @@ struct Resize: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Change a volume's size.",
         discussion: """
-            Growing is free. Clients see the new size when they connect again; then grow the file system
-            (resize2fs, xfs_growfs). Shrinking cuts off what lies beyond, and wants --force: shrink the file
-            system first.
+            Growing is free. Clients see the new size when they connect again; then grow
+            the file system (resize2fs, xfs_growfs). Shrinking cuts off what lies beyond,
+            and wants --force: shrink the file system first.
 
             EXAMPLES:
               zerofs resize pg-prod 2T
@@ -107,15 +109,15 @@ struct Resize: AsyncParsableCommand {
             """)
     @Argument(help: "The volume.")
     var name: String
-    @Argument(help: "The new size; a multiple of 4K.")
-    var size: SizeArgument
+    @Argument(help: "The new size; a multiple of 4K.", transform: SizeArgument.parse)
+    var size: UInt64
     @Flag(help: "Allow shrinking, which discards data.")
     var force = false
     @OptionGroup var output: JSONOption
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
-        let report = try await Session(common).run(ResizeVolume(name: name, sizeBytes: size.bytes, force: force))
+        let report = try await Session(common).run(ResizeVolume(name: name, sizeBytes: size, force: force))
         print(output.json ? try ControlJSON.text(report) : "\(report.name) \(ByteSize.format(report.sizeBytes))")
     }
 }
@@ -124,8 +126,9 @@ struct Delete: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Delete a volume or a snapshot.",
         discussion: """
-            Refuses what is attached or held, and a volume that has snapshots unless --force deletes them with
-            it. Branches do not block it: they live on. The space comes back with `zerofs gc`.
+            Refuses what is attached or held, and a volume that has snapshots unless
+            --force deletes them with it. Branches do not block it: they live on. The
+            space comes back with `zerofs gc`.
 
             EXAMPLES:
               zerofs delete pg-staging

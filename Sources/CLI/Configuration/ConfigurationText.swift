@@ -22,7 +22,7 @@ enum ConfigurationText {
                 section = setting.section
                 text += header(setting.section, isFirst: text.isEmpty)
             }
-            text += wrapped(setting.explanation)
+            text += "\n" + wrapped(setting.explanation)
             text += line(setting, configuration, defaults, uncommentsAll) + "\n"
         }
         return text
@@ -30,7 +30,7 @@ enum ConfigurationText {
 
     private static func header(_ section: String, isFirst: Bool) -> String {
         let title = section.isEmpty ? "" : "[\(section)]\n"
-        return (isFirst ? "" : "\n") + wrapped(introductions[section] ?? "") + title + "\n"
+        return (isFirst ? "" : "\n\n") + wrapped(introductions[section] ?? "") + title
     }
 
     private static func line(
