@@ -73,6 +73,11 @@ public struct GarbageCollector: Sendable {
         _ context: GCContext, _ listing: StoreListing
     ) async throws -> (CatalogState, [VolumeID: VolumeFloor]) {
         let known = try await catalog.newest()
+        // Against an empty catalog every volume would look as if it had never been entered.
+        guard known.number > 0 || listing.volumes.isEmpty else {
+            throw StorageError(
+                .corrupt, "\(store.location) has volumes, but no catalog that names them: nothing is deleted")
+        }
         let floors = try await Floors(context: context, listing: listing).find(in: known)
         guard !context.dryRun else { return (known, floors) }
         let state = try await catalog.commit { editor in

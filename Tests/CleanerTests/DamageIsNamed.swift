@@ -118,6 +118,21 @@ import Testing
     }
 }
 
+@Suite struct ALostCatalogIsNoEmptyStore {
+    @Test func gcRefuses() async throws {
+        let world = World()
+        let volume = try await TestVolume.make(world, "a", blocks: 64)
+        try await volume.write(0..<8)
+        try await volume.checkpoint()
+        for key in world.memory.keys where key.text.hasPrefix("catalog/") { world.memory.remove(key) }
+        let before = world.memory.snapshotOfObjects()
+        await #expect { try await world.gc() } throws: { $0.storageCode == .corrupt }
+        #expect(world.memory.snapshotOfObjects() == before)
+        let empty = World()
+        #expect(try await empty.gc().objectsDeleted == 0)
+    }
+}
+
 @Suite struct UsageIsSurveyed {
     @Test func uniqueBytesAreThoseThatNobodyElseRefersTo() async throws {
         let world = World()
