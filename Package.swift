@@ -23,10 +23,21 @@ func library(_ name: String, pkgConfig: String, apt: String) -> Target {
     .systemLibrary(name: name, path: "Sources/C/\(name)", pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let flyingFox: [Target.Dependency] = [
+    .product(name: "FlyingFox", package: "FlyingFox"), .product(name: "FlyingSocks", package: "FlyingFox"),
+]
+
 let package = Package(
     name: "zerofs",
+    products: [.executable(name: "zerofs", targets: ["CLI"])],
     dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
         .package(url: "https://github.com/CoreOffice/XMLCoder", from: "0.18.2"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/swhitty/FlyingFox", from: "0.27.1"),
     ],
     targets: [
         [
@@ -48,7 +59,25 @@ let package = Package(
         target("BlockMap", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog"]),
         target("Snapshots", ["StoreCore", "Codec", "ObjectStorage", "BlockMap"]),
         target("Cleaner", ["StoreCore", "Codec", "ObjectStorage", "SegmentLog", "BlockMap", "Snapshots", "Cache"]),
+        target(
+            "Volumes",
+            [
+                "StoreCore", "Codec", "ObjectStorage", "SegmentLog", "BlockMap", "Uploader", "Journal", "Cache", "Snapshots",
+                "Cleaner", logging,
+            ]),
+        target("Control", ["StoreCore", "ObjectStorage", "Cleaner", "Volumes", "NBD", logging] + flyingFox),
         [
+            .executableTarget(
+                name: "CLI",
+                dependencies: [
+                    "StoreCore", "Codec", "ObjectStorage", "S3", "Cleaner", "Volumes", "NBD", "Control", "TOMLKit", logging,
+                    argumentParser,
+                ], swiftSettings: settings),
+            .testTarget(
+                name: "CLITests",
+                dependencies: [
+                    "CLI", "StoreCore", "Codec", "ObjectStorage", "Cleaner", "Volumes", "NBD", "Control", logging, argumentParser,
+                ], swiftSettings: settings),
             .target(
                 name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",
                 swiftSettings: settings)
