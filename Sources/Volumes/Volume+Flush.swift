@@ -35,7 +35,12 @@ extension Volume {
             switch try state.withLock({ try flushStep(&$0, last) }) {
             case .done: return
             case .wait(let ordinal):
-                return try await uploader.waitUntilDurable(ordinal, deadline: settings.storeDeadline)
+                do {
+                    return try await uploader.waitUntilDurable(ordinal, deadline: settings.storeDeadline)
+                } catch {
+                    // The uploads end with the volume; why it ended says more.
+                    throw failure ?? error
+                }
             case .gather(let movements): try await waitForMovement(after: movements, since: start)
             }
         }

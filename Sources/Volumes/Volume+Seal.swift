@@ -104,16 +104,19 @@ extension Volume {
         }
     }
 
-    /// Ends the volume's service for good: nothing is acknowledged any more.
+    /// Ends the volume's service for good: nothing is acknowledged any more, and nobody waits for what will not come:
+    /// neither for a segment that is never encoded, nor for room in a journal that is never released.
     func fail(_ error: StorageError) {
-        let (waiters, freezing) = state.withLock { state in
+        let (waiters, freezing, rooms) = state.withLock { state in
             if state.failure == nil { state.failure = error }
             let freezing = state.sealed.flatMap(\.freezeWaiters)
             for sealed in state.sealed { sealed.freezeWaiters = [] }
-            return (state.moved(), freezing)
+            return (state.moved(), freezing, state.roomWaits)
         }
         waiters.resume()
         for waiter in freezing { waiter.resume(throwing: error) }
+        for room in rooms.values { room.cancel() }
+        Task { [uploader] in await uploader.stop() }
     }
 }
 

@@ -111,12 +111,20 @@ extension Volume {
         guard bytes > 0, bytes <= Limits.volumeBytesMax, bytes % UInt64(blockBytes) == 0 else {
             throw StorageError(.invalid, "a volume's size is a multiple of 4096 up to \(ByteSize.format(Limits.volumeBytesMax))")
         }
+        try await applyResize(to: bytes)
+        try await flushToStore()
+    }
+    /// The lock keeps writes out of what is cut off, and other resizes out altogether, until the size has changed: what
+    /// came in between the zeroes and the cut would show again when the volume grows.
+    private func applyResize(to bytes: UInt64) async throws {
+        let beyond = BlockIndex(Limits.volumeBytesMax / UInt64(blockBytes) + 1)
+        let lock = try await lockRange(BlockRange(BlockIndex(bytes / UInt64(blockBytes)), upTo: beyond))
+        defer { unlockRange(lock) }
         let old = size
         if bytes < old {
-            try await applyZeroes(BlockRange.touching(byteOffset: bytes, byteCount: old - bytes), holding: nil)
+            try await applyZeroes(BlockRange.touching(byteOffset: bytes, byteCount: old - bytes), holding: lock)
         }
-        try await applyWaiting { try self.apply(.resize(bytes), holding: nil) }
-        try await flushToStore()
+        try await applyWaiting { try self.apply(.resize(bytes), holding: lock) }
     }
 
     /// Repeats `attempt` until it was applied, waiting in between for what stood in its way.
@@ -126,9 +134,7 @@ extension Volume {
             switch try attempt() {
             case .applied: return
             case .journalIsFull(let entryBytes):
-                // Only what is in the bucket leaves the journal.
-                state.withLock { if !$0.active.isEmpty { sealActive(&$0) } }
-                try await journal?.makeRoom(bytes: entryBytes)
+                try await waitForJournalRoom(entryBytes)
             case .mustWait(let movements):
                 try await waitForMovement(after: movements, since: start)
             }

@@ -112,6 +112,9 @@ struct EngineState {
     /// Counts what waiters wait for, so that none misses it.
     var movements: UInt64 = 0
     var isTimerArmed = false
+    /// Waiting for room in the journal; cancelled when the volume fails.
+    var roomWaits: [UInt64: Task<Void, any Error>] = [:]
+    var lastRoomWait: UInt64 = 0
     var attachedCount = 0
     var isClosing = false
     var failure: StorageError?

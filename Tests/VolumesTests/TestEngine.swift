@@ -18,8 +18,8 @@ final class TestBed {
         try await Engine.initialize(store: store, unlock: unlock, time: SystemTime())
     }
     /// Another machine at the same store.
-    init(sharing other: TestBed) async throws {
-        store = other.store
+    init(sharing other: TestBed, through store: (any ObjectStore)? = nil) async throws {
+        self.store = store ?? other.store
         (dataDirectory, settings) = Self.makeDirectory()
     }
     private static func makeDirectory() -> (String, EngineSettings) {

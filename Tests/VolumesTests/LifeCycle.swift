@@ -1,0 +1,139 @@
+import ObjectStorage
+import StoreCore
+import Synchronization
+import Testing
+import Volumes
+
+@Suite struct Deletion {
+    @Test func aDeletedVolumeIsGoneAndItsWriterIsShutOut() async throws {
+        let first = try await TestBed()
+        let second = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        let stale = try await one.attach("v")
+        try await stale.write(pattern(1, count: 4096), at: 0, fua: true)
+        #expect(try await two.delete(VolumeReference(volume: "v"), force: false).names == ["v"])
+        #expect(try await two.list().isEmpty)
+        try await stale.write(pattern(2, count: 4096), at: 0)
+        await #expect { try await stale.flush() } throws: { ($0 as? StorageError)?.code == .fenced }
+        try await two.close()
+        await one.abandon()
+    }
+
+    @Test func aRefusedDeletionKeepsWhatTheJournalHolds() async throws {
+        let bed = try await TestBed()
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        try await engine.hold(VolumeReference(volume: "v"), tag: "keep")
+        let device = try await engine.attach("v")
+        try await device.write(pattern(1, count: 4096), at: 0)
+        await engine.abandon()
+
+        let again = try await bed.open()
+        await #expect { try await again.delete(VolumeReference(volume: "v"), force: true) } throws: {
+            ($0 as? StorageError)?.code == .busy
+        }
+        #expect(try await again.attach("v").bytes(at: 0, count: 4096) == pattern(1, count: 4096))
+        try await again.close()
+    }
+}
+
+@Suite struct Resizing {
+    @Test func growingAgainShowsNoOldDataWhateverWasWrittenMeanwhile() async throws {
+        let bed = try await TestBed()
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        let device = try await engine.attach("v")
+        for round in 0..<20 as Range<UInt64> {
+            let isOver = Mutex(false)
+            async let writing: Void = {
+                // Until the end has moved, and then writes there are refused.
+                while !isOver.withLock({ $0 }) {
+                    do { try await device.write(pattern(round, count: 4096), at: 512 << 10) } catch { return }
+                    await Task.yield()
+                }
+            }()
+            _ = try await engine.resize("v", to: 256 << 10, force: true)
+            isOver.withLock { $0 = true }
+            await writing
+            _ = try await engine.resize("v", to: 1 << 20, force: false)
+            #expect(try await device.bytes(at: 512 << 10, count: 4096) == [UInt8](repeating: 0, count: 4096))
+        }
+        try await engine.close()
+    }
+}
+
+@Suite(.timeLimit(.minutes(1))) struct NobodyWaitsForAFailedVolume {
+    @Test func aWriteThatWaitsForTheJournalIsToldOfTheFence() async throws {
+        let memory = MemoryStore()
+        let second = try await TestBed(store: memory)
+        let store = HookStore(memory)
+        let first = try await TestBed(sharing: second, through: store)
+        second.settings.takeOver = ["v"]
+        first.settings.volume.journalBytes = 4 << 20
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 64 << 20)
+        let device = try await one.attach("v")
+        store.beforeCreate { key in
+            if key.text.contains("/log/") { throw StorageError(.unavailable, "the store is away") }
+        }
+        let writing = Task {
+            for piece in 0..<16 as Range<UInt64> { try await device.write(pattern(piece, count: 1 << 20), at: piece << 20) }
+        }
+        try await Task.sleep(for: .milliseconds(300))
+        _ = try await two.attach("v")
+        store.beforeCreate(nil)
+        await #expect(throws: StorageError.self) { try await writing.value }
+        try await two.close()
+        await one.abandon()
+    }
+
+    @Test func aFlushIsToldThatTheCheckpointFailed() async throws {
+        let store = HookStore(MemoryStore())
+        let bed = try await TestBed(store: store)
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        let device = try await engine.attach("v")
+        try await device.write(pattern(1, count: 4096), at: 0, fua: true)
+        // The second segment gets through, its run is refused a moment later, and the third segment is on its way till then.
+        store.beforeCreate { key in
+            if key.text.contains("/map/") {
+                try await Task.sleep(for: .milliseconds(300))
+                throw StorageError(.denied, "the credentials were revoked")
+            }
+            if key.text.contains("/log/"), key.text.hasSuffix("3") { throw StorageError(.unavailable, "the store is away") }
+        }
+        try await device.write(pattern(2, count: 4096), at: 4096)
+        let snapshot = Task { try await engine.snapshot("v", name: "s") }
+        try await Task.sleep(for: .milliseconds(100))
+        try await device.write(pattern(3, count: 4096), at: 8192)
+        await #expect { try await device.flush() } throws: { ($0 as? StorageError)?.code == .denied }
+        await #expect(throws: StorageError.self) { try await snapshot.value }
+        await engine.abandon()
+    }
+}
+
+@Suite struct GarbageCollectionBeside {
+    @Test func aBranchThatGcPassedByStartsAgain() async throws {
+        let store = HookStore(MemoryStore())
+        let bed = try await TestBed(store: store)
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        let device = try await engine.attach("v")
+        try await device.write(pattern(1, count: 4096), at: 0, fua: true)
+        let other = try await TestBed(sharing: bed).open()
+        let passes = Mutex(0)
+        store.beforeCreate { key in
+            guard key.text.hasSuffix("/manifest/fffffffffffffffe"), passes.withLock({ $0 += 1; return $0 == 1 })
+            else { return }
+            _ = try await other.collectGarbage(dryRun: false) { _ in }
+        }
+        _ = try await engine.branch(VolumeReference(volume: "v"), to: "b")
+        #expect(passes.withLock { $0 } == 2)
+        store.beforeCreate(nil)
+        #expect(try await engine.attach("b").bytes(at: 0, count: 4096) == pattern(1, count: 4096))
+        try await engine.close()
+        try await other.close()
+    }
+}
