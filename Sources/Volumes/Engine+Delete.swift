@@ -26,7 +26,7 @@ extension Engine {
     }
 
     /// The claim shuts out every other writer, the catalog commit is the deletion, and fences and tombstone then keep
-    /// writers out for good. Who is refused by the catalog has only been claimed, and is released again.
+    /// writers out for good. Where the catalog refuses, the volume has only been claimed.
     private func delete(_ record: VolumeRecord, force: Bool) async throws {
         if let volume = await openVolume(record.id) {
             forget(record.id)
@@ -34,14 +34,17 @@ extension Engine {
         }
         let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
         let journals = try await LeftJournals.find(for: try await manifest(of: record), context: context)
-        let claimed = try await manifests.claim(
-            token: .random(), host: context.host, takeOver: settings.takeOver.contains(record.name),
-            ownTokens: Set(journals.continuing.map(\.token))
-        ).manifest
+        // A journal that holds acknowledged writes keeps the volume under its token: should the deletion be refused, or end
+        // in a crash, the next opening must know that journal for the volume's own.
+        let left = journals.continuing.first?.token
+        let (claimed, previous) = try await manifests.claim(
+            token: left ?? .random(), host: context.host,
+            takeOver: left == nil && settings.takeOver.contains(record.name))
         do {
             try await catalog.commit { try $0.removeVolume(record.id, force: force) }
         } catch {
-            _ = try await manifests.commit(as: claimed.epoch) { $0.release() }
+            // Only what was released before has nothing left to replay.
+            if previous?.isReleased ?? true { _ = try await manifests.commit(as: claimed.epoch) { $0.release() } }
             throw error
         }
         let ends = try await closeEpochs(of: claimed)
@@ -55,8 +58,9 @@ extension Engine {
     private func closeEpochs(of manifest: Manifest) async throws -> [ClosedEpoch] {
         var ends: [ClosedEpoch] = []
         for epoch in manifest.openEpochs {
+            // The deleter's own epoch is closed by the one that will never be.
             let end = try await EpochLog.close(
-                epoch, after: manifest.firstUncovered(of: epoch), by: manifest.epoch, volume: manifest.volume,
+                epoch, after: manifest.firstUncovered(of: epoch), by: manifest.epoch.next, volume: manifest.volume,
                 store: store, keys: keys, time: context.time)
             ends.append(ClosedEpoch(epoch: epoch, end: end))
         }
