@@ -83,11 +83,11 @@ extension Volume {
         }
     }
 
-    /// One step of compaction after a checkpoint, more when level 0 has grown long.
+    /// One step of compaction after a checkpoint, more when level 0 has grown long; none when the volume is to end.
     private func compactWhereDue() async throws {
         repeat {
-            let layout = state.withLock { $0.layout }
-            guard let plan = CompactionPlan.next(for: layout, policy: .standard) else { return }
+            let (layout, isEnding) = state.withLock { ($0.layout, $0.isClosing || $0.failure != nil) }
+            guard !isEnding, let plan = CompactionPlan.next(for: layout, policy: .standard) else { return }
             try await compact(plan)
         } while state.withLock { $0.layout.levels.first?.count ?? 0 } > 8
     }

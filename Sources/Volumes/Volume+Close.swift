@@ -14,10 +14,13 @@ extension Volume {
         refuseWrites()
         do {
             try await checkpointNow()
+            // No compaction may commit behind the release: it would edit the map that a rollback put in place.
+            try await endCheckpoints()
             _ = try await persisting {
+                // After an answer that got lost it is in force already, and is made again: the epoch is still ours, so
+                // that nothing came in between.
                 try await self.manifests.commit(as: self.epoch) { manifest in
                     for closing in self.closings { try manifest.close(closing.epoch, at: closing.end) }
-                    guard manifest.owner?.isReleased == false else { return }
                     replacing(&manifest)
                     manifest.release()
                 }
@@ -34,12 +37,24 @@ extension Volume {
     func refuseWrites() { state.withLock { $0.isClosing = true } }
 
     /// Ends service at once: what is not in the bucket stays in the journal.
-    func abandon() async {
+    ///
+    /// - Parameter deletingJournal: it holds nothing, and an older one has its token.
+    func abandon(deletingJournal: Bool = false) async {
         fail(StorageError(.cancelled, "volume \(name) was closed"))
+        // A compaction under way is of no use any more.
+        for task in tasks.withLock({ $0 }) { task.cancel() }
         await stop()
-        do { try await journal?.close(deleting: false) } catch {
+        do { try await journal?.close(deleting: deletingJournal) } catch {
             context.log.warning("\(name): the journal did not close: \(error)")
         }
+    }
+
+    /// Returns when all that was written is encoded, in the manifest, and compacted as far as it will be.
+    private func endCheckpoints() async throws {
+        sealedBuffers.finish()
+        frozenMemtables.finish()
+        for task in tasks.withLock({ $0 }) { await task.value }
+        if let failure { throw failure }
     }
 
     /// When it returns nothing of this opening runs any more, so that the next one has the journals to itself.

@@ -28,26 +28,38 @@ extension Volume {
         }
         try marks.observe(.manifest(id), current.number)
         let left = try await LeftJournals.find(for: current, context: context)
+        // Before the claim: once the manifest has another token, nobody would know that these are finished.
+        try await left.removeFinished(from: context.disk)
         let token = left.continuing.isEmpty ? OwnerToken.random() : left.continuing[0].token
         let journal = try await createJournal(token, current, settings, context)
+        let volume: Volume
+        var isRefused = true
         do {
-            let (manifest, _) = try await manifests.claim(token: token, host: context.host, takeOver: takeOver)
+            // Who owns the volume already takes over from nobody: a rival that came since ended what the journals hold.
+            let (manifest, _) = try await manifests.claim(
+                token: token, host: context.host, takeOver: takeOver && left.continuing.isEmpty)
+            isRefused = false
             try marks.observe(.manifest(id), manifest.number)
-            let volume = try await recover(
+            volume = try await recover(
                 name: name, manifest: manifest, settings: settings, context: context, manifests: manifests,
                 journal: journal)
-            try await volume.replay(left.continuing)
-            for journal in left.foreign {
-                context.log.warning("\(name): the journal \(journal.path) belongs to an opening that lost the volume; it is kept")
-            }
-            try await left.removeFinished(from: context.disk)
-            return volume
         } catch {
             // Unless the claim was refused, the manifest may name this journal's token: it stays, so that the next
-            // opening knows the volume for its own.
-            try await journal?.close(deleting: error.storageCode == .busy)
+            // opening knows the volume for its own; but one journal is enough for that.
+            isRefused = isRefused && ![.unavailable, .corrupt, .cancelled].contains(error.storageCode)
+            try await journal?.close(deleting: isRefused || !left.continuing.isEmpty)
             throw error
         }
+        do {
+            try await volume.replay(left.continuing)
+        } catch {
+            await volume.abandon(deletingJournal: true)
+            throw error
+        }
+        for journal in left.foreign {
+            context.log.warning("\(name): the journal \(journal.path) belongs to an opening that lost the volume; it is kept")
+        }
+        return volume
     }
 
     private static func createJournal(
