@@ -31,8 +31,17 @@ extension Engine: DeviceDirectory {
                 context: context)
         }
         let volume = try await open(record)
-        volume.state.withLock { $0.attachedCount += 1 }
+        // In the lock in which a deletion or a rollback reserves the volume: it sees this connection, or this sees it.
+        try openVolumes.withLock { open in
+            try volume.state.withLock { state in
+                guard !open.reserved.contains(record.id), !state.isClosing else { throw Self.isReserved(record) }
+                state.attachedCount += 1
+            }
+        }
         return volume
+    }
+    private static func isReserved(_ record: VolumeRecord) -> StorageError {
+        StorageError(.busy, "volume '\(record.name)' is being deleted or rolled back")
     }
 
     public func detach(_ device: any BlockDevice) async {
@@ -79,9 +88,7 @@ extension Engine: DeviceDirectory {
         let opening = try openVolumes.withLock { open in
             guard !open.isClosed else { throw StorageError(.cancelled, "the server is stopping") }
             if let opening = open.openings[record.id] { return opening }
-            guard !open.reserved.contains(record.id) else {
-                throw StorageError(.busy, "volume '\(record.name)' is being deleted or rolled back")
-            }
+            guard !open.reserved.contains(record.id) else { throw Self.isReserved(record) }
             let takeOver = open.takeOver.contains(record.name)
             let opening = Task { [settings, context, marks] in
                 try await Volume.open(
@@ -106,18 +113,17 @@ extension Engine: DeviceDirectory {
     /// Keeps a volume from being opened while `body` runs. Throws `busy` when another does.
     func reserving<R>(_ record: VolumeRecord, _ body: () async throws -> R) async throws -> R {
         let isFree = openVolumes.withLock { $0.reserved.insert(record.id).inserted }
-        guard isFree else { throw StorageError(.busy, "volume '\(record.name)' is being deleted or rolled back") }
+        guard isFree else { throw Self.isReserved(record) }
         defer { openVolumes.withLock { _ = $0.reserved.remove(record.id) } }
         return try await body()
     }
 
     /// Forgets an opening that failed, or whose volume has failed, so that the next attach tries again.
     private func dropFailed(_ id: VolumeID, _ opening: Task<Volume, any Error>) async throws {
-        let isOurs = openVolumes.withLock { open in
-            guard open.openings[id] == opening else { return false }
-            open.openings[id] = nil
-            return true
+        // Forgotten last: the next opening must not meet what this one still does to the journals.
+        if case .success(let volume) = await opening.result { await volume.abandon() }
+        openVolumes.withLock { open in
+            if open.openings[id] == opening { open.openings[id] = nil }
         }
-        if isOurs, case .success(let volume) = await opening.result { await volume.abandon() }
     }
 }
