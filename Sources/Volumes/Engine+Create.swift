@@ -15,17 +15,21 @@ extension Engine {
         let state = VolumeState(
             sizeBytes: sizeBytes, covered: .beginning, coveredHash: .zero, coveredWrite: WriteSequence(0),
             coveredTime: now, map: .empty)
-        let record = VolumeRecord(id: .random(), name: name, created: now)
-        try await enter(record, beginningWith: state, bornAt: known.number)
-        return CreatedReport(name: name, id: "\(record.id)", sizeBytes: sizeBytes)
+        return try await retryingBelowFloor {
+            let record = VolumeRecord(id: .random(), name: name, created: now)
+            try await self.enter(record, beginningWith: state)
+            return CreatedReport(name: name, id: "\(record.id)", sizeBytes: sizeBytes)
+        }
     }
 
     /// Enters a new volume: first manifest, then what it refers to (`durable`), then the catalog (R3). One whose catalog
     /// commit fails is never seen, and gc takes what is left of it.
     func enter(
-        _ record: VolumeRecord, beginningWith state: VolumeState, bornAt number: UInt64, of source: BranchSource? = nil,
+        _ record: VolumeRecord, beginningWith state: VolumeState, of source: BranchSource? = nil,
         after durable: () async throws -> Void = {}
     ) async throws {
+        // Of this round: what was born before a gc pass is refused for ever. Any number that was seen by now will do.
+        let number = catalog.lastSeen?.number ?? 0
         let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
         _ = try await manifests.create(state, parent: record.parent?.volume)
         try await durable()

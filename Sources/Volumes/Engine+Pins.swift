@@ -49,29 +49,31 @@ extension Engine {
             throw StorageError(.alreadyExists, "there is a volume '\(new)' already")
         }
         let (volume, snapshot) = try known.resolve(source)
-        if let snapshot { return try await branch(snapshot, of: volume, to: new, bornAt: known.number) }
+        if let snapshot { return try await branch(snapshot, of: volume, to: new) }
         return try await retryingBelowFloor {
             let (epoch, captured) = try await self.captureState(of: volume)
             let now = self.context.time.now()
             let lineage = Lineage(volume: volume.id, volumeName: volume.name, time: now)
             let record = VolumeRecord(id: .random(), name: new, created: now, parent: lineage)
             try await self.enter(
-                record, beginningWith: captured.state.startingNewVolume(), bornAt: known.number,
+                record, beginningWith: captured.state.startingNewVolume(),
                 of: .volume(volume.id, fromManifest: captured.fromManifest, epoch: epoch), after: { try await captured.waitUntilDurable() })
             return VolumeReport(of: record, sizeBytes: captured.state.sizeBytes)
         }
     }
 
     private func branch(
-        _ snapshot: SnapshotRecord, of volume: VolumeRecord, to new: String, bornAt number: UInt64
+        _ snapshot: SnapshotRecord, of volume: VolumeRecord, to new: String
     ) async throws -> VolumeReport {
         let version = try await PinnedVersion.load(snapshot.version, from: store, keys: keys)
         let lineage = Lineage(
             volume: volume.id, volumeName: volume.name, snapshot: snapshot.id, snapshotName: snapshot.name,
             time: snapshot.created)
-        let record = VolumeRecord(id: .random(), name: new, created: context.time.now(), parent: lineage)
-        try await enter(record, beginningWith: version.state.startingNewVolume(), bornAt: number, of: .snapshot(snapshot.id))
-        return VolumeReport(of: record, sizeBytes: version.state.sizeBytes)
+        return try await retryingBelowFloor {
+            let record = VolumeRecord(id: .random(), name: new, created: self.context.time.now(), parent: lineage)
+            try await self.enter(record, beginningWith: version.state.startingNewVolume(), of: .snapshot(snapshot.id))
+            return VolumeReport(of: record, sizeBytes: version.state.sizeBytes)
+        }
     }
 
     /// A volume's state now. One that is open here is frozen; one that was released is read from its manifest; one that
@@ -87,9 +89,9 @@ extension Engine {
         return (volume.epoch, CapturedState(try await volume.capture(), of: volume))
     }
 
-    /// gc may raise a volume's floor above the manifest that a pin rests on before its commit: it starts again from a
-    /// newer one.
-    private func retryingBelowFloor<R>(_ body: () async throws -> R) async throws -> R {
+    /// gc may raise a volume's floor above the manifest that a pin rests on, or pass by while a volume is made, before the
+    /// commit: it starts again from a newer one, with new ids.
+    func retryingBelowFloor<R>(_ body: () async throws -> R) async throws -> R {
         for _ in 0..<8 {
             do { return try await body() } catch where error.isBelowFloor { continue }
         }
