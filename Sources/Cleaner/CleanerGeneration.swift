@@ -6,11 +6,11 @@ import StoreCore
 
 /// One cleaner's claim to repack: `cleaner/<inverted number>`, created once, before it uploads anything.
 ///
-/// The number names its packed segments, the payload names its victims. Both are there for the cleaner that comes after,
-/// which must know when an unnamed packed segment can no longer be named. That its own number is higher proves nothing:
-/// the older cleaner may only be paused, and publish a relocation record later, whose targets must then exist (it would
-/// find its own record the winning one, and delete the victim). What it can publish are records of the victims that it
-/// named here, and a record is created once. So:
+/// The number names its packed segments, the payload names its victims. Both are there for the cleaner that comes
+/// after, which must know when an unnamed packed segment can no longer be named. That its own number is higher proves
+/// nothing: the older cleaner may only be paused, and publish a relocation record later, whose targets must then exist
+/// (it would find its own record the winning one, and delete the victim). What it can publish are records of the
+/// victims that it named here, and a record is created once. So:
 ///
 /// - A generation is *closed* when each of its victims has a relocation record or is named by no reachable run. What it
 ///   publishes after that finds its place taken, or speaks of what nobody needs.

@@ -37,8 +37,8 @@ struct CleaningCandidate<ID: Sendable>: Sendable {
 /// Which segments to repack, and which together: a pure decision.
 ///
 /// What was written lately is likely to die soon, what survived a repacking is likely to stay. So records of different
-/// ages do not share a segment: those that die together leave segments that are wholly dead, and those that stay are not
-/// copied again and again (Blackwell 1995; SepBIT, FAST'22).
+/// ages do not share a segment: those that die together leave segments that are wholly dead, and those that stay are
+/// not copied again and again (Blackwell 1995; SepBIT, FAST'22).
 struct CleaningPlan<ID: Sendable>: Sendable {
     /// Each is repacked for itself, in its order.
     private(set) var groups: [[CleaningCandidate<ID>]] = []
@@ -67,7 +67,8 @@ struct CleaningPlan<ID: Sendable>: Sendable {
     private static func reachGoal(
         _ candidates: [CleaningCandidate<ID>], _ chosen: inout [Bool], otherBytes: UInt64, policy: CleaningPolicy
     ) {
-        var live = Double(otherBytes), stored = Double(otherBytes)
+        var live = Double(otherBytes)
+        var stored = Double(otherBytes)
         for (index, candidate) in candidates.enumerated() {
             let liveBytes = Double(min(candidate.liveBytes, candidate.byteCount))
             live += liveBytes

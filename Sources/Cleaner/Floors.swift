@@ -17,7 +17,9 @@ struct Floors {
     /// nil where the volume's manifests went meanwhile: deleted, or another gc is ahead.
     private func floor(of volume: VolumeRecord) async throws -> VolumeFloor? {
         let numbers = listing.manifests[volume.id] ?? []
-        guard let newest = numbers.last, let manifest = try await context.manifest(newest, of: volume.id) else { return nil }
+        guard let newest = numbers.last, let manifest = try await context.manifest(newest, of: volume.id) else {
+            return nil
+        }
         let lowest = try await lowestKept(numbers[...], newest: manifest)
         return VolumeFloor(manifest: lowest, epoch: manifest.epoch)
     }

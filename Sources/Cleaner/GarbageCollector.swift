@@ -4,17 +4,18 @@ public import ObjectStorage
 public import Snapshots
 public import StoreCore
 
-/// Gives back what nothing refers to any more, and empties segments that are mostly dead, so that space comes back while
-/// snapshots and branches are held.
+/// Gives back what nothing refers to any more, and empties segments that are mostly dead, so that space comes back
+/// while snapshots and branches are held.
 ///
 /// A pass: LIST everything; find each volume's floor; commit the floors to the catalog; read generations, then
 /// relocation records, then all roots, and prove; repack; LIST again and delete. What the proof rests on:
 ///
-/// - Nothing new can rest on what lies below a floor once the catalog holds it, nor can a volume be entered whose making
-///   began before. So what is unreachable from the roots as read after that stays unreachable: a pass that was paused,
-///   or runs beside another, deletes only what is dead for good.
+/// - Nothing new can rest on what lies below a floor once the catalog holds it, nor can a volume be entered whose
+///   making began before. So what is unreachable from the roots as read after that stays unreachable: a pass that was
+///   paused, or runs beside another, deletes only what is dead for good.
 /// - Whatever came into the store after the first LIST is either above every floor, in an epoch or a generation that is
-///   current, or part of a volume that the first LIST did not show: such things are never judged dead for lack of a name.
+///   current, or part of a volume that the first LIST did not show: such things are never judged dead for lack of a
+///   name.
 /// - A root that is missing or damaged ends the pass before the first deletion (R6).
 public struct GarbageCollector: Sendable {
     private let store: any ObjectStore
@@ -109,7 +110,7 @@ public struct GarbageCollector: Sendable {
     ) async throws -> R {
         do {
             return try await body()
-        } catch where [.notFound, .corrupt].contains(error.storageCode) {
+        } catch  where [.notFound, .corrupt].contains(error.storageCode) {
             let newest = try await context.catalog.newest()
             guard newest.birthFloor > state.birthFloor else { throw error }
             throw GCContext.rival(error)

@@ -2,7 +2,8 @@ import ObjectStorage
 import SegmentLog
 import StoreCore
 
-/// What an object is, by its name. A name that no version of zerofs gives is `unknown`, and such an object is left alone.
+/// What an object is, by its name. A name that no version of zerofs gives is `unknown`, and such an object is left
+/// alone.
 enum ObjectName: Hashable, Sendable {
     case superblock
     case catalog(UInt64)

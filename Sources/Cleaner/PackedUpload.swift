@@ -20,7 +20,9 @@ struct PackedUpload: ~Copyable {
     mutating func append(
         _ storedPayload: [UInt8], blockCount: UInt8
     ) async throws -> (ordinal: Int, record: RecordLocation) {
-        if builder.byteCount >= context.options.policy.packedBytesTarget || builder.recordCount >= Limits.segmentEntriesMax {
+        if builder.byteCount >= context.options.policy.packedBytesTarget
+            || builder.recordCount >= Limits.segmentEntriesMax
+        {
             try await upload()
         }
         return (sealed.count, try builder.append(storedPayload: storedPayload, blockCount: blockCount))

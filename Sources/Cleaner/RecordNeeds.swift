@@ -63,7 +63,9 @@ struct RecordNeeds: Sendable {
         var (segment, record) = (segment, record)
         for _ in 0...RelocationLog.movesMax + 4 {
             note(record, of: segment)
-            guard let relocation = relocations[segment], let entry = relocation.entry(at: record.position) else { return }
+            guard let relocation = relocations[segment], let entry = relocation.entry(at: record.position) else {
+                return
+            }
             (segment, record) = (relocation.targets[entry.target].id, entry.record)
         }
     }
@@ -82,7 +84,9 @@ struct RecordNeeds: Sendable {
         }
         recordCount = slots.values.reduce(0) { $0 + $1.records.count }
         guard recordCount > recordsMax * 3 / 4 else { return }
-        for (segment, slot) in slots.filter({ !$0.value.mustStay }).sorted(by: { $0.value.records.count > $1.value.records.count }) {
+        for (segment, slot) in slots.filter({ !$0.value.mustStay }).sorted(by: {
+            $0.value.records.count > $1.value.records.count
+        }) {
             guard recordCount > recordsMax / 2 else { return }
             recordCount -= slot.records.count
             drop(segment)

@@ -8,8 +8,8 @@ import Synchronization
 /// Where the records of repacked segments went: the reading side, for reads and for compaction.
 ///
 /// A relocation never changes once it exists, so it is remembered; that there is none may change, and is asked again.
-/// A target may have been repacked in its turn: readers follow from place to place. The mutex guards what is remembered.
-/// Thread-safe.
+/// A target may have been repacked in its turn: readers follow from place to place. The mutex guards what is
+/// remembered. Thread-safe.
 public final class RelocationLog: Sendable {
     /// How often a record moves at most before it is left where it is; readers follow a few more.
     static let movesMax = 12
@@ -61,7 +61,7 @@ public final class RelocationLog: Sendable {
         let key = RelocationRecord.key(of: victim)
         do {
             return try RelocationRecord(opening: try await store.get(key), at: key, keys: keys)
-        } catch where error.storageCode == .notFound {
+        } catch  where error.storageCode == .notFound {
             return nil
         }
     }

@@ -6,8 +6,8 @@ import StoreCore
 
 /// Says where the records of one segment went: `relocated/<SHA-256 of the victim's key, in hex>`.
 ///
-/// Created once, by whoever comes first, when all targets are in the store; never replaced. From then on every reader may
-/// use either place, and the victim may go. Records that no version needed are missing.
+/// Created once, by whoever comes first, when all targets are in the store; never replaced. From then on every reader
+/// may use either place, and the victim may go. Records that no version needed are missing.
 ///
 /// Envelope of kind relocation; payload:
 ///
@@ -57,7 +57,8 @@ struct RelocationRecord: Hashable, Sendable {
     }
 
     func entry(at oldPosition: UInt32) -> Entry? {
-        var low = 0, high = entries.count
+        var low = 0
+        var high = entries.count
         while low < high {
             let middle = (low + high) / 2
             if entries[middle].oldPosition < oldPosition { low = middle + 1 } else { high = middle }
@@ -120,11 +121,13 @@ extension RelocationRecord {
         for index in 0..<(try reader.count(bytesEach: 5)) {
             let distance = try reader.varint()
             let target = try reader.varint()
-            guard index == 0 || distance > 0, distance <= UInt64(UInt32.max) - last, target < UInt64(targets.count) else {
+            guard index == 0 || distance > 0, distance <= UInt64(UInt32.max) - last, target < UInt64(targets.count)
+            else {
                 throw reader.corrupt("a record lies out of its place")
             }
             last += distance
-            let position = try reader.varint(), byteCount = try reader.varint()
+            let position = try reader.varint()
+            let byteCount = try reader.varint()
             guard position <= UInt64(UInt32.max), byteCount <= UInt64(UInt32.max) else {
                 throw reader.corrupt("a record outside of any segment")
             }

@@ -13,8 +13,8 @@ struct Victim: Sendable {
 
 /// Copies needed records to packed segments and publishes where they went.
 ///
-/// Order, which R3 asks for: packed segments, then the relocation record, then its winner is read back and compared with
-/// what is needed, then the victim may go. A crash in between leaves what the next pass finishes.
+/// Order, which R3 asks for: packed segments, then the relocation record, then its winner is read back and compared
+/// with what is needed, then the victim may go. A crash in between leaves what the next pass finishes.
 struct Repacker {
     let context: GCContext
     let generation: UInt64
@@ -69,18 +69,21 @@ struct Repacker {
         var payloads: [[UInt8]] = []
         do {
             for range in Self.ranges(of: victim.records) {
-                let first = victim.records[range.lowerBound], last = victim.records[range.upperBound - 1]
+                let first = victim.records[range.lowerBound]
+                let last = victim.records[range.upperBound - 1]
                 let bytes = try await context.store.get(
-                    victim.segment.id.key, range: UInt64(first.position)..<UInt64(last.position) + UInt64(last.byteCount))
+                    victim.segment.id.key,
+                    range: UInt64(first.position)..<UInt64(last.position) + UInt64(last.byteCount))
                 for record in victim.records[range] {
-                    let start = Int(record.position - first.position), end = start + Int(record.byteCount)
+                    let start = Int(record.position - first.position)
+                    let end = start + Int(record.byteCount)
                     guard end <= bytes.count else { return nil }
                     payloads.append(
                         try SegmentReader.openStoredPayload(
                             bytes[start..<end], record, of: victim.segment, keys: context.keys))
                 }
             }
-        } catch where [.notFound, .corrupt, .invalid].contains(error.storageCode) {
+        } catch  where [.notFound, .corrupt, .invalid].contains(error.storageCode) {
             return nil
         }
         return payloads
@@ -138,7 +141,9 @@ struct Repacker {
             record.covers(victim)
         else { return nil }
         let heads = try await context.concurrently(record.targets) { target in
-            if let found = try await context.store.head(target.id.key) { return found.byteCount == UInt64(target.byteCount) }
+            if let found = try await context.store.head(target.id.key) {
+                return found.byteCount == UInt64(target.byteCount)
+            }
             return try await RelocationLog.record(of: target.id, store: context.store, keys: context.keys) != nil
         }
         return heads.allSatisfy(\.self) ? record : nil
@@ -154,4 +159,3 @@ extension RelocationRecord {
         }
     }
 }
-

@@ -56,8 +56,8 @@ struct Repacking {
         }
     }
 
-    /// A segment that runs name is there, or a relocation record says where its records are. Where both are missing, what
-    /// the record said is unknown, and packed segments that look unnamed may hold the last copy.
+    /// A segment that runs name is there, or a relocation record says where its records are. Where both are missing,
+    /// what the record said is unknown, and packed segments that look unnamed may hold the last copy.
     private func checkNothingIsLost() async throws {
         for id in named.references.keys where present[id] == nil && named.relocations[id] == nil {
             guard try await RelocationLog.record(of: id, store: context.store, keys: context.keys) == nil else {
@@ -65,7 +65,11 @@ struct Repacking {
             }
             throw StorageError(
                 .corrupt,
-                "segment \(id), which the map of a volume or snapshot names, is missing: nothing is deleted; run `zerofs verify`")
+                """
+                segment \(id), which the map of a volume or snapshot names, is missing: nothing is deleted; \
+                run `zerofs verify`
+                """
+            )
         }
     }
 
@@ -160,7 +164,9 @@ extension Repacking {
         let log = GenerationLog(store: context.store, keys: context.keys)
         let victims = groups.joined().map(\.segment.id).sorted()
         let newest = generations.first?.number ?? 0
-        guard let generation = try await log.claim(after: newest, victims: victims, at: context.time.now()) else { return }
+        guard let generation = try await log.claim(after: newest, victims: victims, at: context.time.now()) else {
+            return
+        }
         let repacker = Repacker(context: context, generation: generation.number)
         for (index, group) in groups.enumerated() {
             context.progress("repack", UInt64(index), UInt64(groups.count))

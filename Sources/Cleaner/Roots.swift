@@ -3,8 +3,8 @@ import SegmentLog
 import Snapshots
 import StoreCore
 
-/// Everything that must stay, read after the floors were announced. Whatever of it cannot be read or authenticated stops
-/// the pass before anything was deleted (R6).
+/// Everything that must stay, read after the floors were announced. Whatever of it cannot be read or authenticated
+/// stops the pass before anything was deleted (R6).
 struct Roots: Sendable {
     struct Volume: Sendable {
         var manifestFloor: UInt64
@@ -92,7 +92,7 @@ struct RootReader {
             let read = try await context.concurrently(part) { reference in
                 do {
                     return try await PinnedVersion.load(reference, from: context.store, keys: context.keys)
-                } catch where error.storageCode == .notFound {
+                } catch  where error.storageCode == .notFound {
                     throw try await missing("the version \(reference.key) of a snapshot")
                 }
             }
@@ -113,8 +113,8 @@ struct RootReader {
 
 // MARK: What is given up
 extension RootReader {
-    /// A volume whose tombstone is missing may still have a writer that is not fenced, and a hole in its log would let it
-    /// acknowledge: then nothing of it goes. After a while its deletion is finished here.
+    /// A volume whose tombstone is missing may still have a writer that is not fenced, and a hole in its log would let
+    /// it acknowledge: then nothing of it goes. After a while its deletion is finished here.
     private func readDeleted(into roots: inout Roots) async throws {
         let now = context.time.now()
         let deleted = state.deletedVolumes
@@ -125,7 +125,9 @@ extension RootReader {
                 let isExpired = volume.deleted.adding(context.options.tombstoneRetention) <= now
                 return .deleted(isExpired: isExpired, newestManifest: number)
             }
-            guard volume.deleted.adding(context.options.deletionGrace) <= now, !context.dryRun else { return .untouchable }
+            guard volume.deleted.adding(context.options.deletionGrace) <= now, !context.dryRun else {
+                return .untouchable
+            }
             let tombstone = try await Deletion(context: context).finish(volume.id)
             return .deleted(isExpired: false, newestManifest: tombstone.number)
         }
@@ -157,8 +159,9 @@ extension RootReader {
         try await readForeign(foreign, into: &roots)
     }
 
-    /// Runs that a branch took over and that neither it nor its ancestor names any more. A run that was new when the branch
-    /// was made may still be on its way into the ancestor's manifest: it names segments that are not yet covered there.
+    /// Runs that a branch took over and that neither it nor its ancestor names any more. A run that was new when the
+    /// branch was made may still be on its way into the ancestor's manifest: it names segments that are not yet covered
+    /// there.
     private func readForeign(_ foreign: Set<RunReference>, into roots: inout Roots) async throws {
         let known = roots
         let candidates = foreign.filter { run in
@@ -180,8 +183,8 @@ extension RootReader {
         roots.onceNamed.formUnion(settled.compactMap(\.self))
     }
 
-    /// A version that no snapshot names was given up, or its snapshot is not entered yet. It was given up when it covers
-    /// less than the floor's manifest: who is above the floor covers as much.
+    /// A version that no snapshot names was given up, or its snapshot is not entered yet. It was given up when it
+    /// covers less than the floor's manifest: who is above the floor covers as much.
     private func readDeadVersions(into roots: inout Roots) async throws {
         let candidates = listing.versions.filter { version in
             guard case .live(let volume) = roots.fate(of: version.volume) else { return false }
@@ -204,7 +207,7 @@ extension RootReader {
 
     /// nil for what is gone or damaged: these are no roots, and all that is lost is the knowledge of what they named.
     private func readable<R>(_ body: () async throws -> R?) async throws -> R? {
-        do { return try await body() } catch where [.notFound, .corrupt].contains(error.storageCode) { return nil }
+        do { return try await body() } catch  where [.notFound, .corrupt].contains(error.storageCode) { return nil }
     }
 }
 

@@ -5,12 +5,13 @@ import SegmentLog
 public import Snapshots
 public import StoreCore
 
-/// Proves that every volume and snapshot can be read: that each reference resolves, from the catalog down, and that what
-/// it leads to is what was written.
+/// Proves that every volume and snapshot can be read: that each reference resolves, from the catalog down, and that
+/// what it leads to is what was written.
 ///
-/// Not deep: every manifest, version and catalog number opens, every run has its hash, every tag in it is right and index,
-/// extents and table agree; every segment is there with its size, or was repacked and all that is needed has a place. Deep:
-/// every segment is read and every record of it opened. Claims nothing, writes nothing, and runs beside everything else.
+/// Not deep: every manifest, version and catalog number opens, every run has its hash, every tag in it is right and
+/// index, extents and table agree; every segment is there with its size, or was repacked and all that is needed has a
+/// place. Deep: every segment is read and every record of it opened. Claims nothing, writes nothing, and runs beside
+/// everything else.
 public struct StoreVerifier: Sendable {
     private let context: GCContext
 
@@ -36,7 +37,9 @@ public struct StoreVerifier: Sendable {
             let before = try await verification.run(reference)
             tries += 1
             // What moved on while it was verified may have left garbage behind, and gc may have taken that.
-            if verification.damage.isMissingSomething, tries < 4, try await verification.marks(reference) != before { continue }
+            if verification.damage.isMissingSomething, tries < 4, try await verification.marks(reference) != before {
+                continue
+            }
             var report = verification.report
             report.durationSeconds = Double(context.time.monotonicNanoseconds() - began) / 1e9
             return report
@@ -104,7 +107,7 @@ struct Verification {
             let kept = try await context.catalog.keptPages(from: state.catalogFloor)
             objects += kept.upTo - min(state.catalogFloor, kept.upTo) + UInt64(kept.pages.count)
             return state
-        } catch where error.isDamage && error.storageCode != .denied {
+        } catch  where error.isDamage && error.storageCode != .denied {
             damage.note("catalog", "\(error)", missing: error.storageCode == .notFound)
             return context.catalog.lastSeen
         }

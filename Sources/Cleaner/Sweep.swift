@@ -129,7 +129,9 @@ extension Sweep {
         case .relocation(let digest): relocated.contains(digest) && !relocationsKept.contains(digest) ? .delete : .keep
         case .segment(.packed(let generation, let hash)): packed(generation, hash)
         case .segment(.log(let volume, let epoch, let sequence)):
-            log(volume, LogPosition(epoch: epoch, sequence: sequence), isFence: object.byteCount <= UInt64(Fence.objectBytesMax))
+            log(
+                volume, LogPosition(epoch: epoch, sequence: sequence),
+                isFence: object.byteCount <= UInt64(Fence.objectBytesMax))
         case .run(let volume, let epoch, let hash): run(volume, epoch, hash)
         case .version(let volume, let epoch, let hash):
             version(VersionReference(volume: volume, epoch: epoch, hash: hash))

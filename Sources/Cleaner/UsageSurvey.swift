@@ -13,7 +13,8 @@ public enum UsageRoot: Hashable, Sendable {
 
 /// The space that one root refers to, whoever else does so too.
 public struct Usage: Hashable, Sendable {
-    /// Bytes of records, as stored, that the runs of its map name; what newer runs hide is counted until it is compacted.
+    /// Bytes of records, as stored, that the runs of its map name; what newer runs hide is counted until it is
+    /// compacted.
     public var writtenBytes: UInt64 = 0
     /// Bytes of the segments that hold them, dead parts included.
     public var storedBytes: UInt64 = 0
@@ -39,7 +40,7 @@ public struct UsageSurvey: Sendable {
         while true {
             do {
                 return try await attempt(catalog)
-            } catch where [.notFound, .busy].contains(error.storageCode) && tries < 4 {
+            } catch  where [.notFound, .busy].contains(error.storageCode) && tries < 4 {
                 // Volumes move on, and gc takes what they leave behind.
                 tries += 1
             }
@@ -59,11 +60,12 @@ public struct UsageSurvey: Sendable {
             let manifests = ManifestLog(volume: volume.id, store: context.store, keys: context.keys, time: context.time)
             return try await manifests.newest().map { (UsageRoot.volume(volume.id), $0.state.map) }
         }
-        let snapshots = try await context.concurrently(catalog.snapshots) { [context] snapshot -> (UsageRoot, MapLayout)? in
+        let snapshots = try await context.concurrently(catalog.snapshots) {
+            [context] snapshot -> (UsageRoot, MapLayout)? in
             do {
                 let version = try await PinnedVersion.load(snapshot.version, from: context.store, keys: context.keys)
                 return (.snapshot(snapshot.id), version.state.map)
-            } catch where error.storageCode == .notFound {
+            } catch  where error.storageCode == .notFound {
                 return nil
             }
         }

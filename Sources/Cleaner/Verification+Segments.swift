@@ -34,8 +34,10 @@ extension Verification {
         var segments = SegmentsInQuestion()
         for index in sound {
             do {
-                try await context.maps.forEachSegment(of: runs.runs[index]) { segments.references[$0.segment.id] = $0.segment }
-            } catch where error.isDamage {
+                try await context.maps.forEachSegment(of: runs.runs[index]) {
+                    segments.references[$0.segment.id] = $0.segment
+                }
+            } catch  where error.isDamage {
                 damage.note(runs.runs[index].key.text, "\(error)", missing: error.storageCode == .notFound)
             }
         }
@@ -44,14 +46,15 @@ extension Verification {
         while let id = frontier.popLast() {
             guard segments.relocations[id] == nil, names.contains(RelocationRecord.name(of: id)) else { continue }
             do {
-                guard let record = try await RelocationLog.record(of: id, store: context.store, keys: context.keys) else { continue }
+                guard let record = try await RelocationLog.record(of: id, store: context.store, keys: context.keys)
+                else { continue }
                 objects += 1
                 segments.relocations[id] = record
                 for target in record.targets where segments.references[target.id] == nil {
                     segments.references[target.id] = target
                     frontier.append(target.id)
                 }
-            } catch where error.isDamage {
+            } catch  where error.isDamage {
                 damage.note(RelocationRecord.key(of: id).text, "\(error)")
             }
         }
@@ -100,12 +103,13 @@ extension Verification {
             let object = try await context.store.get(id.key, range: nil)
             let (found, _) = try SegmentReader.verify(object, id: id, keys: context.keys)
             return found == reference ? nil : "its contents are not those that the map names"
-        } catch where error.isDamage {
+        } catch  where error.isDamage {
             return "\(error)"
         }
     }
 
-    /// Looks through the maps of all who name a suspect, or a segment that was repacked: every extent must have a place.
+    /// Looks through the maps of all who name a suspect, or a segment that was repacked: every extent must have a
+    /// place.
     private mutating func findAffected(_ segments: SegmentsInQuestion, _ sound: [Int]) async throws {
         for (id, problem) in segments.suspects { damage.note(id.key.text, problem) }
         guard !segments.suspects.isEmpty || !segments.gone.isEmpty else { return }
@@ -125,7 +129,7 @@ extension Verification {
                         firstByte: extent.range.byteOffset, byteCount: extent.range.byteCount)
                     for name in names { damage.note(object, problem, affecting: name, span) }
                 }
-            } catch where error.isDamage {
+            } catch  where error.isDamage {
                 // A damaged run, which is reported; what lies behind it is not known.
                 for name in names { damage.note("map of \(name)", "\(error)", affecting: [name]) }
             }
@@ -188,7 +192,7 @@ private struct AffectedSearch {
             let range = UInt64(record.position)..<UInt64(record.position) + UInt64(record.byteCount)
             let frame = try await context.store.get(segment.id.key, range: range)
             _ = try SegmentReader.openRecord(frame[...], record, of: segment, keys: context.keys)
-        } catch where error.isDamage {
+        } catch  where error.isDamage {
             isSound = false
         }
         tried[segment.id, default: [:]][record.position] = isSound

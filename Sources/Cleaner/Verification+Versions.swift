@@ -22,7 +22,7 @@ extension Verification {
                 guard number == numbers.first else { continue }
                 roots.append(VerifiedRoot(name: volume.name, layout: runs.insert(manifest.state.map)))
                 try await checkTail(of: manifest, volume.name)
-            } catch where error.isDamage {
+            } catch  where error.isDamage {
                 damage.note(objects.key(number).text, "\(error)", affecting: [volume.name])
             }
         }
@@ -36,15 +36,15 @@ extension Verification {
                 count(object.count)
                 let version = try PinnedVersion(opening: object, as: snapshot.version, keys: context.keys)
                 roots.append(VerifiedRoot(name: name, layout: runs.insert(version.state.map)))
-            } catch where error.isDamage {
+            } catch  where error.isDamage {
                 damage.note(
                     snapshot.version.key.text, "\(error)", affecting: [name], missing: error.storageCode == .notFound)
             }
         }
     }
 
-    /// The log behind the covered position: no number is missing up to an epoch's end; if deep, every segment is whole and
-    /// follows the one before.
+    /// The log behind the covered position: no number is missing up to an epoch's end; if deep, every segment is whole
+    /// and follows the one before.
     private mutating func checkTail(of manifest: Manifest, _ name: String) async throws {
         let covered = manifest.state.covered
         var ends = Dictionary(manifest.closedEpochs.map { ($0.epoch, $0.end) }) { first, _ in first }
@@ -54,7 +54,7 @@ extension Verification {
             let first = epoch == covered.epoch ? covered.sequence : SegmentSequence(0)
             let log = EpochLog(of: manifest.volume, epoch, store: context.store, keys: context.keys)
             let tail: OpenTail
-            do { tail = try await log.contiguousTail(after: first) } catch where error.isDamage {
+            do { tail = try await log.contiguousTail(after: first) } catch  where error.isDamage {
                 damage.note("volumes/\(manifest.volume)/log/\(epoch.value.hex)", "\(error)", affecting: [name])
                 previous = nil
                 continue
@@ -74,7 +74,9 @@ extension Verification {
     }
 
     /// - Parameter previous: the hash that it must follow; nil where that is not known.
-    private mutating func checkTailSegment(_ id: SegmentID, after previous: Digest?, _ name: String) async throws -> Digest? {
+    private mutating func checkTailSegment(_ id: SegmentID, after previous: Digest?, _ name: String) async throws
+        -> Digest?
+    {
         do {
             let object = try await context.store.get(id.key, range: nil)
             bytes += UInt64(object.count)
@@ -83,7 +85,7 @@ extension Verification {
                 damage.note(id.key.text, "it does not follow the segment before it", affecting: [name])
             }
             return segment.contentHash
-        } catch where error.isDamage {
+        } catch  where error.isDamage {
             damage.note(id.key.text, "\(error)", affecting: [name], missing: error.storageCode == .notFound)
             return nil
         }
@@ -100,7 +102,7 @@ extension Verification {
                     let object = try await context.store.get(run.key, range: nil)
                     try RunVerifier.verify(object, run, keys: context.keys)
                     return (index, object.count, nil as (any Error)?)
-                } catch where error.isDamage {
+                } catch  where error.isDamage {
                     return (index, 0, error)
                 }
             }

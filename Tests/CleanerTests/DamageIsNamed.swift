@@ -11,7 +11,8 @@ import Testing
     private func verifier(_ world: World) -> StoreVerifier {
         StoreVerifier(
             store: world.memory, keys: world.keys,
-            catalog: CatalogLog(store: world.memory, keys: world.keys, time: world.time), maps: world.maps(), time: world.time)
+            catalog: CatalogLog(store: world.memory, keys: world.keys, time: world.time), maps: world.maps(),
+            time: world.time)
     }
     /// `a` with a snapshot, a branch, a log tail, and a history of repacking.
     private func world() async throws -> World {
@@ -94,7 +95,10 @@ import Testing
                 #expect(report.damaged.contains { $0.problem == "it is missing" }, "\(name)")
             default:
                 #expect(!report.isSound, "\(name)")
-                #expect(report.damaged.contains { $0.object.hasPrefix(key.text.prefix(40)) || $0.problem.contains(key.text) }, "\(name): \(report.damaged)")
+                #expect(
+                    report.damaged.contains {
+                        $0.object.hasPrefix(key.text.prefix(40)) || $0.problem.contains(key.text)
+                    }, "\(name): \(report.damaged)")
             }
         }
     }

@@ -19,9 +19,12 @@ import Testing
             .init(oldPosition: old, target: 0, record: RecordLocation(position: new, byteCount: 4112, blockCount: 1))
         }
         return RelocationRecord(
-            victim: victim, victimHash: Digest(high: 3, low: 4), targets: [target], entries: [entry(32, 32), entry(8256, 4144)])
+            victim: victim, victimHash: Digest(high: 3, low: 4), targets: [target],
+            entries: [entry(32, 32), entry(8256, 4144)])
     }
-    private func hex(_ bytes: [UInt8]) -> String { bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined() }
+    private func hex(_ bytes: [UInt8]) -> String {
+        bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+    }
 
     @Test func relocationRecord() throws {
         #expect(
@@ -51,12 +54,16 @@ import Testing
         let object = try record.sealed(with: keys)
         #expect(try RelocationRecord(opening: object, at: key, keys: keys) == record)
         for count in [0, 40, object.count - 1] {
-            #expect(throws: StorageError.self) { try RelocationRecord(opening: Array(object.prefix(count)), at: key, keys: keys) }
+            #expect(throws: StorageError.self) {
+                try RelocationRecord(opening: Array(object.prefix(count)), at: key, keys: keys)
+            }
         }
         let other = RelocationRecord.key(of: .packed(generation: 1, hash: .zero))
         #expect(throws: StorageError.self) { try RelocationRecord(opening: object, at: other, keys: keys) }
         for cut in 0..<record.encoded().count {
-            #expect(throws: StorageError.self) { try RelocationRecord(decoding: Array(record.encoded().prefix(cut)), object: "x") }
+            #expect(throws: StorageError.self) {
+                try RelocationRecord(decoding: Array(record.encoded().prefix(cut)), object: "x")
+            }
         }
     }
 }

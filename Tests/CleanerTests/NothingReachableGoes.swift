@@ -42,7 +42,9 @@ import Testing
         for stop in 0..<requests {
             let world = start.copy()
             let broken = FaultStore(world.memory) { request in
-                if request.number > stop || (request.number == stop && !answerLost) { throw StorageError(.cancelled, "crash") }
+                if request.number > stop || (request.number == stop && !answerLost) {
+                    throw StorageError(.cancelled, "crash")
+                }
                 return request.number == stop ? .failAfter(StorageError(.cancelled, "crash")) : nil
             }
             await #expect(throws: (any Error).self) { try await world.collector(through: broken).collect() }
@@ -91,6 +93,39 @@ import Testing
             try await world.gc()
             try await world.check("after a pause at \(stop)")
             try await world.checkNothingElseIsLeft("after a pause at \(stop)")
+        }
+    }
+
+    /// One is paused where its packed segments are there and nothing names them yet. Who comes by and does not take
+    /// over its victims must leave them alone: their record may still be published, and the victims go.
+    @Test func packedSegmentsStayWhileTheirRecordsMayCome() async throws {
+        let start = try await busyWorld()
+        for moment in 0..<2 {
+            let world = start.copy()
+            // One record after the other.
+            world.options.requestsInFlightMax = 1
+            let records = Mutex(0)
+            let paused = FaultStore(world.memory) { request in
+                guard request.kind == .create, let key = request.key, RelocationRecord.name(of: key) != nil else { return nil }
+                let number = records.withLock { records in
+                    defer { records += 1 }
+                    return records
+                }
+                guard number == moment else { return nil }
+                let rival = world.copyOfSettings()
+                rival.options.repacks = false
+                try await rival.gc()
+                return nil
+            }
+            do { _ = try await world.collector(through: paused).collect() } catch {
+                #expect(error.storageCode == .busy, "\(error)")
+            }
+            #expect(records.withLock { $0 } > moment)
+            try await world.check("paused at record \(moment)")
+            try await world.gc()
+            try await world.gc()
+            try await world.check("after a pause at record \(moment)")
+            try await world.checkNothingElseIsLeft("after a pause at record \(moment)")
         }
     }
 

@@ -18,12 +18,14 @@ extension World {
         for volume in state.volumes {
             found.insert(volume.name)
             let contents = try await contents(of: volume)
-            #expect(contents == expected[volume.name], "volume \(volume.name) \(comment)", sourceLocation: sourceLocation)
+            #expect(
+                contents == expected[volume.name], "volume \(volume.name) \(comment)", sourceLocation: sourceLocation)
             for snapshot in state.snapshots(of: volume.id) {
                 let name = "\(volume.name)@\(snapshot.name)"
                 found.insert(name)
                 let version = try await PinnedVersion.load(snapshot.version, from: memory, keys: keys)
-                let contents = try await self.contents(version.state.map, Memtable(), blocks: version.state.sizeBytes / 4096)
+                let contents = try await self.contents(
+                    version.state.map, Memtable(), blocks: version.state.sizeBytes / 4096)
                 #expect(contents == expected[name], "snapshot \(name) \(comment)", sourceLocation: sourceLocation)
             }
         }
@@ -42,7 +44,8 @@ extension World {
         }
         ends = ends.filter { $0.epoch >= covered.epoch }.sorted { $0.epoch < $1.epoch }
         var memtable = Memtable()
-        let start = LogCursor(position: covered, hash: manifest.state.coveredHash, lastWrite: manifest.state.coveredWrite)
+        let start = LogCursor(
+            position: covered, hash: manifest.state.coveredHash, lastWrite: manifest.state.coveredWrite)
         _ = try await EpochLog.tail(of: volume.id, from: start, through: ends, store: memory, keys: keys) {
             memtable.insert($1.extents(of: $0))
         }
@@ -74,8 +77,9 @@ extension World {
                 let range = UInt64(record.position)..<UInt64(record.position) + UInt64(record.byteCount)
                 let frame = try await memory.get(segment.id.key, range: range)
                 return try SegmentReader.openRecord(frame[...], record, of: segment, keys: keys)
-            } catch where error.storageCode == .notFound {
-                let relocation = try #require(try await relocations.relocation(of: segment), "segment \(segment) is lost")
+            } catch  where error.storageCode == .notFound {
+                let relocation = try #require(
+                    try await relocations.relocation(of: segment), "segment \(segment) is lost")
                 let place = try #require(relocation.places[record.position], "record \(record) of \(segment) is lost")
                 (segment, record) = (place.segment, place.record)
             }
@@ -88,7 +92,8 @@ extension World {
 
 /// What is in the store against what is reachable, worked out anew and simply.
 extension World {
-    func checkNothingElseIsLeft(_ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation) async throws {
+    func checkNothingElseIsLeft(_ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation) async throws
+    {
         let state = try await CatalogLog(store: memory, keys: keys, time: time).newest()
         var wanted: Set<String> = []
         var runs: Set<String> = []
@@ -115,7 +120,9 @@ extension World {
             let key = RelocationRecord.key(of: segment)
             guard let record = try await RelocationLog.record(of: segment, store: memory, keys: keys) else { continue }
             wanted.insert(key.text)
-            #expect(!memory.keys.contains(segment.key), "\(segment) was repacked \(comment)", sourceLocation: sourceLocation)
+            #expect(
+                !memory.keys.contains(segment.key), "\(segment) was repacked \(comment)", sourceLocation: sourceLocation
+            )
             for target in record.targets where segments.insert(target.id).inserted { frontier.append(target.id) }
         }
         wanted.formUnion(runs)

@@ -141,12 +141,15 @@ import Testing
 }
 
 @Suite struct PlansOfCleaning {
-    private func candidate(_ id: Int, share: Double, age: Double = 10, packed: Bool = false, bytes: UInt64 = 8 << 20) -> CleaningCandidate<Int> {
+    private func candidate(_ id: Int, share: Double, age: Double = 10, packed: Bool = false, bytes: UInt64 = 8 << 20)
+        -> CleaningCandidate<Int>
+    {
         CleaningCandidate(
             id: id, byteCount: bytes, liveBytes: UInt64(Double(bytes) * share), ageSeconds: age, isPacked: packed)
     }
     @Test func whatIsMostlyDeadGoesAndWhatIsMostlyLiveStays() {
-        let plan = CleaningPlan([candidate(1, share: 0.1), candidate(2, share: 0.95)], otherBytes: 0, policy: CleaningPolicy())
+        let plan = CleaningPlan(
+            [candidate(1, share: 0.1), candidate(2, share: 0.95)], otherBytes: 0, policy: CleaningPolicy())
         #expect(plan.groups.map { $0.map(\.id) } == [[1]])
     }
     @Test func ageDecidesBetweenEqualsUntilTheGoalIsReached() {

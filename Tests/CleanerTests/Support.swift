@@ -19,7 +19,9 @@ final class TestTime: TimeSource {
         await Task.yield()
     }
     func advance(_ duration: Duration) {
-        state.withLock { $0 += duration.components.seconds * 1_000_000_000 + duration.components.attoseconds / 1_000_000_000 }
+        state.withLock {
+            $0 += duration.components.seconds * 1_000_000_000 + duration.components.attoseconds / 1_000_000_000
+        }
     }
 }
 
@@ -66,13 +68,22 @@ final class World: @unchecked Sendable {
         return copy
     }
 
+    /// The same store under other options.
+    func copyOfSettings() -> World {
+        let other = World(memory: memory, keys: keys)
+        other.options = options
+        other.time.advance(.nanoseconds(time.now().nanoseconds - other.time.now().nanoseconds))
+        return other
+    }
+
     func maps(_ store: (any ObjectStore)? = nil) -> MapReader {
         MapReader(store: store ?? self.store, keys: keys, pages: PageCache(bytes: 1 << 20))
     }
     func collector(through other: (any ObjectStore)? = nil) -> GarbageCollector {
         let store = other ?? self.store
         return GarbageCollector(
-            store: store, keys: keys, catalog: CatalogLog(store: store, keys: keys, time: time), maps: maps(store), time: time,
+            store: store, keys: keys, catalog: CatalogLog(store: store, keys: keys, time: time), maps: maps(store),
+            time: time,
             options: options)
     }
     @discardableResult
@@ -112,7 +123,8 @@ final class TestVolume {
 
     static func make(_ world: World, _ name: String, blocks: UInt64 = 4096) async throws -> TestVolume {
         let state = VolumeState(
-            sizeBytes: blocks * UInt64(blockBytes), covered: .beginning, coveredHash: .zero, coveredWrite: WriteSequence(0),
+            sizeBytes: blocks * UInt64(blockBytes), covered: .beginning, coveredHash: .zero,
+            coveredWrite: WriteSequence(0),
             coveredTime: world.time.now(), map: .empty)
         return try await make(world, name, state, contents: [:])
     }
@@ -243,7 +255,8 @@ final class TestVolume {
         for epoch in claimed.openEpochs where epoch < claimed.epoch {
             let after = epoch == covered.epoch ? covered.sequence : SegmentSequence(0)
             let end = try await EpochLog.close(
-                epoch, after: after, by: claimed.epoch, volume: id, store: world.store, keys: world.keys, time: world.time)
+                epoch, after: after, by: claimed.epoch, volume: id, store: world.store, keys: world.keys,
+                time: world.time)
             ends.append(EpochEnd(epoch: epoch, end: end))
         }
         ends = ends.filter { $0.epoch >= covered.epoch }.sorted { $0.epoch < $1.epoch }

@@ -49,7 +49,7 @@ import Testing
                 try await world.catalog.commit { try $0.addSnapshot(record) }
                 world.expected["a@pending"] = contents
                 successes += 1
-            } catch where error.isBelowFloor {
+            } catch  where error.isBelowFloor {
                 refusals += 1
             }
             try await world.check("gone on at \(stop)")
