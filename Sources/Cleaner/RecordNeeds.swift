@@ -21,8 +21,8 @@ struct RecordNeeds: Sendable {
     private let liveShareMax: Double
     private let smallBytes: UInt64
     private var recordCount = 0
-    /// Segments that turned out to be mostly live.
-    private(set) var dropped: Set<SegmentID> = []
+    /// As of the last `settle`.
+    private var settledCount = 0
 
     /// - Parameters:
     ///   - candidates: dropped when they turn out to be mostly live.
@@ -54,8 +54,9 @@ struct RecordNeeds: Sendable {
                 guard case .data(let location) = extent.mapping else { return }
                 add(location.segment.id, location.record)
             }
-            settle()
+            if recordCount > settledCount + recordsMax / 16 { settle() }
         }
+        settle()
     }
 
     /// Notes a record at its place, and at every place that it has moved to since.
@@ -80,22 +81,19 @@ struct RecordNeeds: Sendable {
     private mutating func settle() {
         for index in slots.values.indices { slots.values[index].settle() }
         for (segment, slot) in slots where !slot.mustStay && slot.segment.byteCount >= smallBytes {
-            if Double(slot.liveBytes) > liveShareMax * Double(slot.segment.byteCount) { drop(segment) }
+            if Double(slot.liveBytes) > liveShareMax * Double(slot.segment.byteCount) { slots[segment] = nil }
         }
         recordCount = slots.values.reduce(0) { $0 + $1.records.count }
+        defer { settledCount = recordCount }
         guard recordCount > recordsMax * 3 / 4 else { return }
         for (segment, slot) in slots.filter({ !$0.value.mustStay }).sorted(by: {
             $0.value.records.count > $1.value.records.count
         }) {
             guard recordCount > recordsMax / 2 else { return }
             recordCount -= slot.records.count
-            drop(segment)
+            slots[segment] = nil
         }
         recordsMax = max(recordsMax, recordCount * 2)
-    }
-    private mutating func drop(_ segment: SegmentID) {
-        slots[segment] = nil
-        dropped.insert(segment)
     }
 }
 

@@ -27,6 +27,19 @@ import Testing
         try await world.checkNothingElseIsLeft("seed \(seed)")
     }
 
+    @Test(arguments: UInt64(200)...203) func howeverLittleMemoryThereIs(seed: UInt64) async throws {
+        let world = World()
+        world.options.recordsMax = 30
+        world.options.layoutsMergedMax = 1
+        world.options.candidatesMax = 6
+        var history = History(world, seed: seed)
+        for round in 0..<5 {
+            for _ in 0..<20 { try await history.step() }
+            try await world.gc()
+            try await world.check("seed \(seed), round \(round)")
+        }
+    }
+
     /// Every prefix of a pass's requests, as a crash leaves them; then a pass that is not disturbed.
     @Test(arguments: [false, true]) func whereverAPassStops(answerLost: Bool) async throws {
         let start = try await busyWorld()
@@ -106,7 +119,9 @@ import Testing
             world.options.requestsInFlightMax = 1
             let records = Mutex(0)
             let paused = FaultStore(world.memory) { request in
-                guard request.kind == .create, let key = request.key, RelocationRecord.name(of: key) != nil else { return nil }
+                guard request.kind == .create, let key = request.key, RelocationRecord.name(of: key) != nil else {
+                    return nil
+                }
                 let number = records.withLock { records in
                     defer { records += 1 }
                     return records
