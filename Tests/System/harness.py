@@ -205,11 +205,10 @@ class Store:
         other = Store(self.case, self.case.folder / (name or self.case.unique("host")), self.url, self.access, self.bucket)
         other.home.mkdir()
         shutil.copy(self.config, other.config)
-        keys = [k for k in self.home.iterdir() if k.is_file() and k != self.config]
         other.configure({"data.directory": str(other.data)})
-        for key in keys:
+        for key in self.home.glob("*.key"):
             shutil.copy(key, other.home / key.name)
-        other.config.write_text(other.config.read_text().replace(f"{self.home}/", f"{other.home}/"))
+            other.config.write_text(other.config.read_text().replace(str(key), str(other.home / key.name)))
         return other
 
     def lose_data_directory(self):
@@ -259,6 +258,8 @@ class Server:
         self.log = store.home / f"{name}.log"
         self.process = None
         self.ready = None
+        # Clients may see their connections break: we do it.
+        self.is_ending = False
         self.case.servers.append(self)
         self.case.at_end(self.abandon)
 
@@ -278,6 +279,7 @@ class Server:
     def start(self, seconds=30):
         self.launch()
         line = self.first_line(seconds)
+        self.is_ending = False
         check(line.startswith("ready"), f"serve did not get ready within {seconds} s; it said {line!r}; {self.tail()}")
         self.ready = line.strip()
         return self
@@ -301,6 +303,7 @@ class Server:
 
     def stop(self, seconds=60):
         """SIGTERM, and the clean end that it promises."""
+        self.is_ending = True
         self.process.terminate()
         try:
             status = self.process.wait(seconds)
@@ -310,6 +313,7 @@ class Server:
         return self
 
     def kill(self):
+        self.is_ending = True
         self.process.kill()
         self.process.wait(10)
         return self

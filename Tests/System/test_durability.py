@@ -20,7 +20,7 @@ def writers(server, histories, **options):
             while not stopping.is_set():
                 history.step(handle, **options)
         except nbd.Error:
-            if server.is_running() and not stopping.is_set():
+            if not server.is_ending and not stopping.is_set():
                 raise
     return [Background(work, history) for history in histories]
 

@@ -1,4 +1,7 @@
 """One writer: who loses a volume can never again acknowledge a flush of it."""
+import os
+import signal
+
 import nbd
 
 from harness import MIB, Failure, check, contains, equal, mark, wait_until
@@ -29,8 +32,8 @@ def test_a_volume_that_another_host_holds_is_refused_as_busy_at_a_writable_attac
     handle = server.connect()
     handle.pwrite(b"a" * 4096, 0)
     second = store.elsewhere().serve()
-    done = t.run("nbdinfo", second.uri(), expect=1)
-    contains(done.err, "held", "what the client is told")
+    done = t.run("nbdinfo", second.uri(), expect=1, env={**os.environ, "LIBNBD_DEBUG": "1"})
+    contains(done.err, "take-over", "what the client is told, where it shows it")
     handle.flush()
     store.zerofs("snapshot", "vol", "--name", "s")
     equal(second.connect("vol@s").pread(1, 0), b"a", "snapshots can be read by anyone")
@@ -86,8 +89,6 @@ def test_after_a_take_over_the_first_servers_flush_fails_for_ever(t):
 
 @mark(limit=90)
 def test_a_paused_writer_finds_itself_fenced_when_it_wakes(t):
-    import os
-    import signal
     store, server = t.served()
     handle = server.connect()
     handle.pwrite(b"a" * 4096, 0)

@@ -221,7 +221,7 @@ def test_commands_on_a_full_store_leave_nothing_half_done(t):
     small = SmallFileSystem(t, "small", "2M")
     store = t.store(location=small.path / "store")
     store.zerofs("create", "vol", "--size", "1G")
-    with open(small.path / "filler", "wb") as file:
+    with open(small.path / "filler", "wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(4096))
