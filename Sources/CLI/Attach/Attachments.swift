@@ -19,10 +19,11 @@ struct Attachments: Sendable {
                 return state
             }
             log.notice("clearing away what an earlier attach of '\(export.name)' left")
-            try await undo(state, folder, force: true)
+            try await undo(state, folder)
         }
         guard geteuid() == 0 else { throw StorageError(.denied, "attaching makes block devices: run it as root") }
         let method = try await chooseMethod()
+        try await LoopDevice(folder: folder, log: log).clearStrayMount()
         try folder.make()
         var state = AttachmentState(name: export.name, method: method)
         try folder.save(state)
@@ -34,7 +35,7 @@ struct Attachments: Sendable {
             return state
         } catch {
             // What stays is known to the next attach.
-            do { try await undo(state, folder, force: true) } catch let second { log.warning("\(second)") }
+            do { try await undo(state, folder) } catch let second { log.warning("\(second)") }
             throw error
         }
     }
@@ -43,6 +44,7 @@ struct Attachments: Sendable {
     func detach(_ name: String, force: Bool) async throws -> Bool {
         let folder = AttachmentFolder(dataDirectory: dataDirectory, name: name)
         guard let state = try folder.load() else {
+            try await LoopDevice(folder: folder, log: log).clearStrayMount()
             folder.remove()
             return false
         }
@@ -58,7 +60,7 @@ struct Attachments: Sendable {
                 log.warning("\(error)")
             }
         }
-        try await undo(state, folder, force: force)
+        try await undo(state, folder)
         return true
     }
 
@@ -81,7 +83,7 @@ struct Attachments: Sendable {
         }
     }
 
-    private func undo(_ state: AttachmentState, _ folder: AttachmentFolder, force: Bool) async throws {
+    private func undo(_ state: AttachmentState, _ folder: AttachmentFolder) async throws {
         switch state.method {
         case .kernel: try await KernelDevice(folder: folder).detach(state)
         case .nbdfuse: try await LoopDevice(folder: folder, log: log).detach(state)

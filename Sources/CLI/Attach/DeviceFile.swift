@@ -83,6 +83,12 @@ enum Helper {
         } catch { return false }
     }
 
+    /// For a process that this one started: its command line is empty for a moment after it began.
+    static func hasEnded(child pid: Int32) -> Bool {
+        var status: Int32 = 0
+        return waitpid(pid, &status, WNOHANG) == pid
+    }
+
     /// Ends it, gently first, and returns when it is gone. A child of ours is reaped.
     static func end(_ pid: Int32?, of folder: AttachmentFolder, patience: Duration) async throws {
         guard let pid, isAlive(pid, of: folder) else { return }

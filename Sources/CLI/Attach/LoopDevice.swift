@@ -27,6 +27,9 @@ struct LoopDevice {
         try await makeLoop(losetup, export, device, &state)
     }
 
+    /// A mount that no state knows of: its attach was killed, or lost its folder's file.
+    func clearStrayMount() async throws { try await unmountFuse() }
+
     // MARK: Up
 
     /// Where nbdfuse is to connect.
@@ -85,7 +88,7 @@ struct LoopDevice {
     private func waitFor(_ name: String, _ pid: Int32, _ condition: () -> Bool) async throws {
         let isUp = try await Helper.wait(Self.upDuration) {
             if condition() { return true }
-            guard Helper.isAlive(pid, of: folder) else {
+            guard !Helper.hasEnded(child: pid) else {
                 throw StorageError(.unavailable, "\(name) ended: \(folder.lastWords())")
             }
             return false
@@ -99,8 +102,9 @@ struct LoopDevice {
         try await releaseLoop(state)
         try await unmountFuse()
         try await Helper.end(state.fusePID, of: folder, patience: .seconds(10))
-        // It does not heed SIGTERM while a client is connected, so it comes last.
-        try await Helper.end(state.retryPID, of: folder, patience: .seconds(5))
+        // It does not heed SIGTERM while a client is connected, so it comes last. It holds nothing: what was flushed is
+        // in the server.
+        try await Helper.end(state.retryPID, of: folder, patience: .milliseconds(500))
     }
 
     /// The device that the state names, or one that a killed attach made and did not get to name.

@@ -68,6 +68,7 @@ struct Init: AsyncParsableCommand {
 
     private func report(_ plan: InitPlan) throws {
         let keys = plan.configuration.keys
+        if plan.newKey != nil, let keyFile = keys.keyFile { Self.warn(keyFile) }
         if output.json {
             return print(
                 try ControlJSON.text(
@@ -78,10 +79,12 @@ struct Init: AsyncParsableCommand {
         print("store           \(plan.configuration.store.url)")
         print("configuration   \(plan.configPath)")
         print("data directory  \(plan.configuration.data.directory)")
-        if plan.newKey != nil, let keyFile = keys.keyFile {
-            print("key file        \(keyFile)")
-            Terminal.printNote(
-                "\(Terminal.styled("keep a copy of \(keyFile) elsewhere", .bold, isTerminal: Terminal.isErrorTerminal)): who loses it loses all data of this store, nobody can restore it")
-        }
+        if let keyFile = keys.keyFile { print("key file        \(keyFile)") }
+        if let passphraseFile = keys.passphraseFile { print("passphrase      \(passphraseFile)") }
+    }
+
+    private static func warn(_ keyFile: String) {
+        let advice = Terminal.styled("keep a copy of \(keyFile) elsewhere", .bold, isTerminal: Terminal.isErrorTerminal)
+        Terminal.printNote("\(advice): who loses it loses all data of this store, nobody can restore it")
     }
 }

@@ -17,13 +17,13 @@ final class ProgressDisplay: Sendable {
     private let state: Mutex<State>
 
     init(
-        _ title: String, isTerminal: Bool = Terminal.isErrorTerminal,
+        _ title: String, isTerminal: Bool = Terminal.isErrorTerminal, after delay: Duration = .seconds(1),
         output: @escaping @Sendable (String) -> Void = { Terminal.writeError($0) }
     ) {
         self.title = title
         self.isTerminal = isTerminal
         self.output = output
-        state = Mutex(State(nextAt: .now + .seconds(1)))
+        state = Mutex(State(nextAt: .now + delay))
     }
 
     func show(_ report: ProgressReport) {
