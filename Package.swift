@@ -62,7 +62,8 @@ let package = Package(
         target(
             "Volumes",
             [
-                "StoreCore", "Codec", "ObjectStorage", "SegmentLog", "BlockMap", "Uploader", "Journal", "Cache", "Snapshots",
+                "StoreCore", "Codec", "ObjectStorage", "SegmentLog", "BlockMap", "Uploader", "Journal", "Cache",
+                "Snapshots",
                 "Cleaner", logging,
             ]),
         target("Control", ["StoreCore", "ObjectStorage", "Cleaner", "Volumes", "NBD", logging] + flyingFox),
@@ -70,17 +71,19 @@ let package = Package(
             .executableTarget(
                 name: "CLI",
                 dependencies: [
-                    "StoreCore", "Codec", "ObjectStorage", "S3", "Cleaner", "Volumes", "NBD", "Control", "TOMLKit", logging,
+                    "StoreCore", "Codec", "ObjectStorage", "S3", "Cleaner", "Volumes", "NBD", "Control", "TOMLKit",
+                    logging,
                     argumentParser,
                 ], swiftSettings: settings),
             .testTarget(
                 name: "CLITests",
                 dependencies: [
-                    "CLI", "StoreCore", "Codec", "ObjectStorage", "Cleaner", "Volumes", "NBD", "Control", logging, argumentParser,
+                    "CLI", "StoreCore", "Codec", "ObjectStorage", "S3", "Cleaner", "Volumes", "NBD", "Control", logging,
+                    argumentParser,
                 ], swiftSettings: settings),
             .target(
                 name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",
-                swiftSettings: settings)
+                swiftSettings: settings),
         ],
     ].flatMap(\.self)
 )
