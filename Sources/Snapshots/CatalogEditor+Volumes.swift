@@ -78,9 +78,11 @@ extension CatalogEditor {
         let snapshots = state.snapshots(of: id)
         try requireFree(volume.holds, "volume '\(volume.name)'")
         guard force || snapshots.isEmpty else {
-            let count = snapshots.count == 1 ? "a snapshot" : "\(snapshots.count) snapshots"
+            let names = snapshots.map(\.name).sorted()
+            let shown = names.prefix(10).joined(separator: ", ") + (names.count > 10 ? " and \(names.count - 10) more" : "")
             throw StorageError(
-                .busy, "volume '\(volume.name)' has \(count): delete them first, or use --force to delete them with it")
+                .busy,
+                "volume '\(volume.name)' has snapshots (\(shown)): delete them first, or use --force to delete them with it")
         }
         for snapshot in snapshots { try requireFree(snapshot.holds, "snapshot '\(title(snapshot))'") }
         for snapshot in snapshots { remove(.snapshot(snapshot.id)) }
