@@ -4,8 +4,8 @@ import Synchronization
 /// Seals and opens the frames of one object. Copies share the key; any thread may use them.
 ///
 /// Key: HKDF-SHA256(data key, salt: the header's salt, info: "zerofs object 1", the header's first 16 bytes, the
-/// identity in UTF-8). Nonce of a frame: its byte position in the object. So no nonce is used twice under one key as long
-/// as a sealer puts one frame at each position, and each sealing has a salt of its own.
+/// identity in UTF-8). Nonce of a frame: its byte position in the object. So no nonce is used twice under one key as
+/// long as a sealer puts one frame at each position, and each sealing has a salt of its own.
 public struct ObjectCipher: Sendable {
     public static let tagBytes = AEADContext.tagBytes
     /// What OpenSSL takes in one call, with room for the tag.

@@ -36,7 +36,7 @@ extension Superblock {
         var writer = ByteWriter(reserving: Self.fixedBytes + wrappedKeys.count * WrappedKey.encodedBytes)
         writer.raw(ObjectHeader(kind: .superblock, algorithm: algorithm, keyID: currentKeyID, salt: salt).bytes)
         writer.identifier(storeID)
-        writer.littleEndian(created.nanoseconds)
+        writer.timestamp(created)
         writer.raw(method.bytes)
         writer.littleEndian(UInt16(wrappedKeys.count))
         writer.littleEndian(UInt16(0))
@@ -51,7 +51,7 @@ extension Superblock {
         var reader = ByteReader(try Self.checked(bytes), object: Self.name)
         _ = try reader.raw(ObjectHeader.byteCount)
         let storeID = try reader.identifier()
-        let created = Timestamp(nanoseconds: try reader.littleEndian())
+        let created = try reader.timestamp()
         let method = try UnlockMethod(from: &reader)
         let count = Int(try reader.littleEndian(UInt16.self))
         guard try reader.littleEndian(UInt16.self) == 0 else { throw reader.corrupt("reserved bytes are not zero") }

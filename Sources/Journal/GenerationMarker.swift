@@ -35,7 +35,7 @@ struct GenerationMarker: Hashable {
         writer.identifier(token.bits)
         writer.littleEndian(generation)
         writer.littleEndian(epoch.value)
-        writer.littleEndian(created.nanoseconds)
+        writer.timestamp(created)
         writer.identifier(bootID)
         writer.digest(.sha256(writer.bytes))
         return writer.finish()
@@ -59,7 +59,7 @@ extension GenerationMarker {
         token = OwnerToken(try reader.identifier())
         generation = try reader.littleEndian()
         epoch = Epoch(try reader.littleEndian())
-        created = Timestamp(nanoseconds: try reader.littleEndian())
+        created = try reader.timestamp()
         bootID = try reader.identifier()
         let covered = reader.offset
         guard try reader.digest() == .sha256(bytes[..<covered]) else {

@@ -79,7 +79,7 @@ struct EntryHead: Hashable {
     }
     init(decoding reader: inout ByteReader) throws(StorageError) {
         sequence = WriteSequence(try reader.littleEndian())
-        time = Timestamp(nanoseconds: try reader.littleEndian())
+        time = try reader.timestamp()
         first = try reader.littleEndian()
         count = try reader.littleEndian()
         let number = try reader.littleEndian(UInt64.self)

@@ -20,8 +20,10 @@ public struct JournalLimits: Sendable {
         guard fileBytes >= 64 << 10, fileBytes <= 1 << 30, bytesMax / 2 >= fileBytes else {
             throw StorageError(
                 .invalid,
-                "a journal of \(bytesMax) bytes in files of \(fileBytes) cannot work: files have 64K to 1G, and at least two fit"
-            )
+                """
+                a journal of \(bytesMax) bytes in files of \(fileBytes) cannot work: files have 64K to 1G, and at \
+                least two fit
+                """)
         }
     }
 }

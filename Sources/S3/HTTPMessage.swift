@@ -8,7 +8,6 @@ struct HTTPRequest: Sendable {
         case put = "PUT"
         case post = "POST"
         case delete = "DELETE"
-        var hasBody: Bool { self == .put || self == .post }
     }
 
     var method: Method

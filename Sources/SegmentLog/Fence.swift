@@ -48,7 +48,7 @@ public struct Fence: Hashable, Sendable {
         writer.varint(closing.value)
         writer.varint(position.value)
         writer.varint(claimer.value)
-        writer.littleEndian(time.nanoseconds)
+        writer.timestamp(time)
         return writer.finish()
     }
 
@@ -63,11 +63,12 @@ public struct Fence: Hashable, Sendable {
         closing = Epoch(try reader.varint())
         self.position = SegmentSequence(try reader.varint())
         claimer = Epoch(try reader.varint())
-        time = Timestamp(nanoseconds: try reader.littleEndian())
+        time = try reader.timestamp()
         try reader.finish()
         guard self.volume == volume, closing == epoch, self.position == position, claimer > epoch else {
             throw .corrupt(
-                name, "a fence of another place", expected: "\(epoch)/\(position)", actual: "\(closing)/\(self.position)")
+                name, "a fence of another place", expected: "\(epoch)/\(position)",
+                actual: "\(closing)/\(self.position)")
         }
     }
 }

@@ -52,8 +52,8 @@ extension EpochLog {
     public static let prefetchDefault = 4
 
     /// Reads the segments after `start` up to each epoch's end and hands them over in order, each checked whole:
-    /// content hash, index, its link to the segment before, and write sequences that go on. Throws `corrupt`, which names the
-    /// object, where one is missing or does not fit; what was handed over before is right nevertheless.
+    /// content hash, index, its link to the segment before, and write sequences that go on. Throws `corrupt`, which
+    /// names the object, where one is missing or does not fit; what was handed over before is right nevertheless.
     ///
     /// - Parameters:
     ///   - ends: ascending by epoch, from the epoch of `start` or a later one.

@@ -43,7 +43,7 @@ extension SegmentIndex {
         writer.digest(previousHash)
         writer.varint(firstWrite.value)
         writer.varint(lastWrite.value - firstWrite.value)
-        writer.littleEndian(firstTime.nanoseconds)
+        writer.timestamp(firstTime)
         writer.signedVarint(lastTime.nanoseconds &- firstTime.nanoseconds)
         writer.varint(volumeBytes)
         writer.varint(UInt64(entries.count))

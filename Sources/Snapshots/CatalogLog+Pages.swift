@@ -3,18 +3,6 @@ import StoreCore
 
 /// What gc asks of the catalog's own objects.
 extension CatalogLog {
-    /// Below this prefix lie the catalog's pages.
-    public static let pagePrefix = CatalogPageReference.prefix
-
-    /// The catalog number that a page's key says it was made for; nil for a key that is no page's.
-    public static func pageNumber(of key: ObjectKey) -> UInt64? {
-        let parts = key.text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 3, parts[0] == CatalogPageReference.prefix, let number = UInt64(parts[1], radix: 16),
-            number.hex == parts[1], Digest(hex: parts[2]) != nil
-        else { return nil }
-        return number
-    }
-
     /// The pages of every catalog number from `floor` on, sorted by key: what readers of these numbers need. A page
     /// that is not among them and whose number is not above `upTo` can never be named again.
     ///

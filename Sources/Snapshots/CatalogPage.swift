@@ -95,7 +95,7 @@ enum CatalogPage {
     ) throws(StorageError) -> [CatalogRow] {
         let name = reference.key.text
         var reader = ByteReader(payload, object: name)
-        try reader.revision(revision, object: name)
+        try reader.revision(upTo: revision)
         let number = try reader.varint()
         let depth = try reader.byte()
         guard number == reference.number, depth == reference.region.depth,

@@ -50,11 +50,6 @@ extension CatalogState {
 
     /// All volumes by name.
     public var volumes: [VolumeRecord] { unorderedVolumes.sorted { $0.name < $1.name } }
-    /// One page of the volumes by name: those after `name`, at most `limit`.
-    public func volumes(after name: String?, limit: Int) -> [VolumeRecord] {
-        let rest = unorderedVolumes.filter { volume in name.map { volume.name > $0 } ?? true }
-        return Array(rest.sorted { $0.name < $1.name }.prefix(limit))
-    }
     private var unorderedVolumes: [VolumeRecord] {
         var found: [VolumeRecord] = []
         found.reserveCapacity(volumeCount)
@@ -75,14 +70,6 @@ extension CatalogState {
     /// Branches of this volume or of its snapshots, by name; looks at every volume.
     public func children(of volume: VolumeID) -> [VolumeRecord] {
         unorderedVolumes.filter { $0.parent?.volume == volume }.sorted { $0.name < $1.name }
-    }
-    /// All branches by what they came from, each list by name: for who draws the whole tree.
-    public func childrenByParent() -> [VolumeID: [VolumeRecord]] {
-        var children: [VolumeID: [VolumeRecord]] = [:]
-        for volume in volumes {
-            if let parent = volume.parent { children[parent.volume, default: []].append(volume) }
-        }
-        return children
     }
     /// Volumes that gc has not yet forgotten, in the order of their ids.
     public var deletedVolumes: [DeletedVolume] {

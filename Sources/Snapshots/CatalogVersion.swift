@@ -78,7 +78,7 @@ struct CatalogObject: Sendable {
     init(decoding payload: [UInt8], number expected: UInt64) throws(StorageError) {
         let name = CatalogVersion.key(expected).text
         var reader = ByteReader(payload, object: name)
-        try reader.revision(CatalogVersion.revision, object: name)
+        try reader.revision(upTo: CatalogVersion.revision)
         number = try reader.varint()
         guard number == expected else {
             throw .corrupt(name, "it is another number", expected: "\(expected)", actual: "\(number)")

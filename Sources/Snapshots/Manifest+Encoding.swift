@@ -69,7 +69,7 @@ extension Manifest {
 
     init(decoding payload: [UInt8], object: String) throws(StorageError) {
         var reader = ByteReader(payload, object: object)
-        try reader.revision(Self.revision, object: object)
+        try reader.revision(upTo: Self.revision)
         let flags = Flags(rawValue: try reader.byte())
         guard flags.isSubset(of: .known) else { throw reader.corrupt("unknown flags \(flags.rawValue)") }
         volume = VolumeID(try reader.identifier())
@@ -109,16 +109,5 @@ extension ByteReader {
         var operations: [OperationID] = []
         for _ in 0..<(try count(bytesEach: 16)) { operations.append(OperationID(try identifier())) }
         return operations
-    }
-    /// A layout's first byte. A higher one than ours was written by a newer zerofs, which may mean things that we would
-    /// drop when we write the next version: it is refused.
-    mutating func revision(_ known: UInt8, object: String) throws(StorageError) {
-        let found = try byte()
-        guard found != 0 else { throw corrupt("layout revision 0 does not exist") }
-        guard found <= known else {
-            throw StorageError(
-                .unsupported,
-                "object \(object) has layout revision \(found), this zerofs reads up to \(known): use a newer zerofs")
-        }
     }
 }

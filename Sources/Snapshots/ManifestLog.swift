@@ -45,7 +45,8 @@ public final class ManifestLog: Sendable {
     }
 
     /// Creates the first manifest of a new volume or branch, whose id must be fresh; one PUT. Its name enters the
-    /// catalog after it (R3). Throws `alreadyExists` where the volume has a manifest, `unavailable` when the outcome is open.
+    /// catalog after it (R3). Throws `alreadyExists` where the volume has a manifest, `unavailable` when the outcome is
+    /// open.
     public func create(_ state: VolumeState, parent: VolumeID? = nil) async throws -> Manifest {
         let manifest = Manifest(first: state, of: volume, parent: parent, created: time.now())
         let draft = try draft(manifest, .random())

@@ -93,7 +93,7 @@ public struct PinnedVersion: Hashable, Sendable {
     }
     init(decoding payload: [UInt8], object: String) throws(StorageError) {
         var reader = ByteReader(payload, object: object)
-        try reader.revision(Self.revision, object: object)
+        try reader.revision(upTo: Self.revision)
         volume = VolumeID(try reader.identifier())
         epoch = Epoch(try reader.varint())
         created = try reader.timestamp()

@@ -61,10 +61,3 @@ extension VolumeState {
         }
     }
 }
-
-extension ByteWriter {
-    mutating func timestamp(_ time: Timestamp) { littleEndian(time.nanoseconds) }
-}
-extension ByteReader {
-    mutating func timestamp() throws(StorageError) -> Timestamp { Timestamp(nanoseconds: try littleEndian()) }
-}

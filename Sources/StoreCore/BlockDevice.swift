@@ -49,7 +49,7 @@ public protocol DeviceDirectory: Sendable {
     func exportNames() async throws -> [String]
     /// Size, flags and description without claiming anything; throws `notFound`, or what stands in the way.
     func describe(_ name: String) async throws -> DeviceDescription
-    /// A device for one client connection. Claims the volume at its first writable attach (design: ownership);
+    /// A device for one client connection. Claims the volume at its first writable attach (docs/architecture.md);
     /// throws `busy` when another host holds it. Each attach is matched by one `detach`.
     func attach(_ name: String) async throws -> any BlockDevice
     func detach(_ device: any BlockDevice) async

@@ -1,7 +1,8 @@
 import Synchronization
 
-/// Memory of `IOBuffer`s between two uses. Fresh pages cost a fault and a zeroing each, which for large requests is more
-/// than all else a server does with them; so released memory waits for the next buffer of its size class, up to a bound.
+/// Memory of `IOBuffer`s between two uses. Fresh pages cost a fault and a zeroing each, which for large requests is
+/// more than all else a server does with them; so released memory waits for the next buffer of its size class, up to a
+/// bound.
 enum BufferMemory {
     /// What lies unused, at most; beyond that memory is freed.
     static let keptBytesMax = 64 << 20

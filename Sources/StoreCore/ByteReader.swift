@@ -55,19 +55,38 @@ public struct ByteReader {
     /// A count of things of at least `bytesEach` bytes; refused when the input cannot hold that many.
     public mutating func count(bytesEach: Int) throws(StorageError) -> Int {
         let value = try varint()
-        guard value <= UInt64(remaining / max(bytesEach, 1)) else { throw corrupt("a count of \(value) exceeds the object") }
+        guard value <= UInt64(remaining / max(bytesEach, 1)) else {
+            throw corrupt("a count of \(value) exceeds the object")
+        }
         return Int(value)
     }
     public mutating func raw(_ count: Int) throws(StorageError) -> ArraySlice<UInt8> { try take(count) }
     public mutating func string() throws(StorageError) -> String {
         let length = try count(bytesEach: 1)
-        guard let text = String(validating: try take(length), as: UTF8.self) else { throw corrupt("a text is not UTF-8") }
+        guard let text = String(validating: try take(length), as: UTF8.self) else {
+            throw corrupt("a text is not UTF-8")
+        }
         return text
     }
     public mutating func digest() throws(StorageError) -> Digest { Digest(bytes: try take(32)) }
     public mutating func salt() throws(StorageError) -> Salt { Salt(try identifier()) }
+    /// 128 bits, big-endian as they print.
     public mutating func identifier() throws(StorageError) -> UInt128 {
         try take(16).reduce(0) { $0 << 8 | UInt128($1) }
+    }
+    public mutating func timestamp() throws(StorageError) -> Timestamp {
+        Timestamp(nanoseconds: try littleEndian())
+    }
+    /// A layout's first byte. A higher one than ours was written by a newer zerofs, which may mean things that we would
+    /// drop when we write the next version: it is refused as `unsupported`.
+    public mutating func revision(upTo known: UInt8) throws(StorageError) {
+        let found = try byte()
+        guard found != 0 else { throw corrupt("layout revision 0 does not exist") }
+        guard found <= known else {
+            throw StorageError(
+                .unsupported,
+                "object \(object) has layout revision \(found), this zerofs reads up to \(known): use a newer zerofs")
+        }
     }
     /// Demands that everything was read: trailing bytes are damage.
     public func finish() throws(StorageError) {

@@ -4,16 +4,21 @@ public enum ByteSize {
         ("K", 10), ("M", 20), ("G", 30), ("T", 40), ("P", 50),
     ]
 
-    /// Reads `4096`, `512M`, `1.5G`, `10GiB` or `4TB` (all powers of 1024); nil for anything else, negative or too large.
+    /// Reads `4096`, `512M`, `1.5G`, `10GiB` or `4TB` (all powers of 1024); nil for anything else or too large.
     public static func parse(_ text: String) -> UInt64? {
         var digits = text.uppercased()[...]
-        if digits.hasSuffix("IB") { digits = digits.dropLast(2) } else if digits.hasSuffix("B") { digits = digits.dropLast() }
+        if digits.hasSuffix("IB") {
+            digits = digits.dropLast(2)
+        } else if digits.hasSuffix("B") {
+            digits = digits.dropLast()
+        }
         var shift: UInt64 = 0
         if let last = digits.last, let unit = units.first(where: { $0.suffix == last }) {
             shift = unit.shift
             digits = digits.dropLast()
         }
-        guard let head = digits.first, head.isASCII, head.isNumber, digits.allSatisfy({ $0.isASCII && ($0.isNumber || $0 == ".") })
+        guard let head = digits.first, head.isASCII, head.isNumber,
+            digits.allSatisfy({ $0.isASCII && ($0.isNumber || $0 == ".") })
         else { return nil }
         if let whole = UInt64(digits) {
             let (bytes, overflow) = whole.multipliedReportingOverflow(by: 1 << shift)

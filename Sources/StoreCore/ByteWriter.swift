@@ -37,9 +37,7 @@ public struct ByteWriter: Sendable {
     public mutating func salt(_ value: Salt) { raw(value.bytes) }
     /// An identifier of 128 bits, big-endian as it prints.
     public mutating func identifier(_ bits: UInt128) { raw(bits.bigEndianBytes) }
-    /// Overwrites four bytes written before, for lengths known late.
-    public mutating func patchLittleEndian(_ value: UInt32, at position: Int) {
-        for index in 0..<4 { bytes[position + index] = UInt8(truncatingIfNeeded: value >> (8 * UInt32(index))) }
-    }
+    /// Nanoseconds since 1970, 8 bytes.
+    public mutating func timestamp(_ time: Timestamp) { littleEndian(time.nanoseconds) }
     public consuming func finish() -> [UInt8] { bytes }
 }

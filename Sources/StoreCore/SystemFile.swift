@@ -90,8 +90,8 @@ func check(_ result: Int32, _ what: @autoclosure () -> String) throws {
     guard result == 0 else { throw systemError(what()) }
 }
 
-/// `errno` as a `StorageError`: "cannot sync /x: No space left on device".
-func systemError(_ what: String) -> StorageError {
+/// `errno` as a `StorageError`: "cannot sync /x: No space left on device". Call it before anything else can fail.
+public func systemError(_ what: String) -> StorageError {
     let number = errno
     let code: ErrorCode =
         switch number {
@@ -99,6 +99,7 @@ func systemError(_ what: String) -> StorageError {
         case EACCES, EPERM, EROFS: .denied
         case ENOENT: .notFound
         case EEXIST: .alreadyExists
+        case EBUSY: .busy
         default: .unavailable
         }
     return StorageError(code, "cannot \(what): \(String(cString: strerror(number)))")

@@ -1,5 +1,5 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 
 /// Wall-clock time: nanoseconds since 1970 UTC. Never decides correctness; it is kept for people and retention.

@@ -18,6 +18,7 @@ extension Timestamp {
         let day = dayOfYear - (153 * month + 2) / 5 + 1
         let civilMonth = month < 10 ? month + 3 : month - 9
         let year = yearOfEra + era * 400 + (civilMonth <= 2 ? 1 : 0)
-        return "\(pad(year, 4))-\(pad(civilMonth))-\(pad(day))T\(pad(inDay / 3600)):\(pad(inDay / 60 % 60)):\(pad(inDay % 60))Z"
+        let date = "\(pad(year, 4))-\(pad(civilMonth))-\(pad(day))"
+        return "\(date)T\(pad(inDay / 3600)):\(pad(inDay / 60 % 60)):\(pad(inDay % 60))Z"
     }
 }

@@ -2,7 +2,9 @@
 public enum VolumeName {
     /// Letters, digits, `.`, `_`, `-`, `:`, `+`; begins with a letter or digit; at most 200 bytes.
     public static func isValid(_ name: String) -> Bool {
-        guard let first = name.utf8.first, name.utf8.count <= Limits.nameBytesMax, isAlphanumeric(first) else { return false }
+        guard let first = name.utf8.first, name.utf8.count <= Limits.nameBytesMax, isAlphanumeric(first) else {
+            return false
+        }
         return name.utf8.allSatisfy { isAlphanumeric($0) || "._-:+".utf8.contains($0) }
     }
     private static func isAlphanumeric(_ byte: UInt8) -> Bool {
@@ -25,7 +27,10 @@ public struct VolumeReference: Hashable, Sendable, CustomStringConvertible {
         guard parts.allSatisfy(VolumeName.isValid) else {
             throw StorageError(
                 .invalid,
-                "'\(text)' is not a valid name: use letters, digits and . _ - : +, begin with a letter or digit, at most \(Limits.nameBytesMax) bytes")
+                """
+                '\(text)' is not a valid name: use letters, digits and . _ - : +, begin with a letter or digit, \
+                at most \(Limits.nameBytesMax) bytes
+                """)
         }
         self.init(volume: parts[0], snapshot: parts.count > 1 ? parts[1] : nil)
     }

@@ -33,14 +33,17 @@ import Testing
         let object = bytes(hexText: Self.example)
         let (reference, index) = try SegmentReader.verify(object, id: Self.id, keys: Fixtures.keys)
         let record = RecordLocation(position: 32, byteCount: 35, blockCount: 2)
-        #expect(index == SegmentIndex(
-            previousHash: Digest(high: 1, low: 2), firstWrite: WriteSequence(1000), lastWrite: WriteSequence(1007),
-            firstTime: Fixtures.time, lastTime: Timestamp(nanoseconds: Fixtures.time.nanoseconds + 5),
-            volumeBytes: 1 << 40,
-            entries: [
-                SegmentEntry(range: range(16, 2), content: .data(record, blockOffset: 0)),
-                SegmentEntry(range: range(20, 300), content: .zero),
-            ], records: [record]))
+        #expect(
+            index
+                == SegmentIndex(
+                    previousHash: Digest(high: 1, low: 2), firstWrite: WriteSequence(1000),
+                    lastWrite: WriteSequence(1007),
+                    firstTime: Fixtures.time, lastTime: Timestamp(nanoseconds: Fixtures.time.nanoseconds + 5),
+                    volumeBytes: 1 << 40,
+                    entries: [
+                        SegmentEntry(range: range(16, 2), content: .data(record, blockOffset: 0)),
+                        SegmentEntry(range: range(20, 300), content: .zero),
+                    ], records: [record]))
         let blocks = try SegmentReader.openRecord(object[32..<67], record, of: reference, keys: Fixtures.keys)
         #expect(blocks == [UInt8](repeating: 0x5a, count: 2 * blockBytes))
     }

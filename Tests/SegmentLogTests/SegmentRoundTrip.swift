@@ -89,9 +89,10 @@ import Testing
         try builder.appendZeroes(range(15, 1 << 30))
         try builder.appendZeroes(range(2 << 30, 7))
         let sealed = try builder.sealed()
-        #expect(sealed.extents == [
-            Extent(range: range(5, 10 + 1 << 30), mapping: .zero), Extent(range: range(2 << 30, 7), mapping: .zero),
-        ])
+        #expect(
+            sealed.extents == [
+                Extent(range: range(5, 10 + 1 << 30), mapping: .zero), Extent(range: range(2 << 30, 7), mapping: .zero),
+            ])
         let (_, index) = try SegmentReader.verify(sealed.bytes, id: Fixtures.id(1), keys: Fixtures.keys)
         #expect(index.entries == sealed.index.entries)
         #expect(index.records.isEmpty)

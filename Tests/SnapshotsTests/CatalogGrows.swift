@@ -129,7 +129,8 @@ import Testing
         let (pages, upTo) = try await log.keptPages(from: floor)
         let old = try await log.objects.numbers().filter { $0 < floor }
         let dead = world.memory.keys.filter { key in
-            guard let number = CatalogLog.pageNumber(of: key) else { return false }
+            let parts = key.text.split(separator: "/")
+            guard parts[0] == "catalog-page", let number = UInt64(parts[1], radix: 16) else { return false }
             return number <= upTo && !pages.contains(key)
         }
         #expect(dead.contains(orphan.reference.key) && !old.isEmpty && dead.count > 1)

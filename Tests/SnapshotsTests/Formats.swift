@@ -123,7 +123,8 @@ import Testing
                     Issue.record("byte \(index) of \(name)")
                 } catch {
                     // A flipped format version or key id is told as what it seems to be.
-                    let expected: [ErrorCode] = (4..<12).contains(index) ? [.corrupt, .unsupported, .denied] : [.corrupt]
+                    let expected: [ErrorCode] =
+                        (4..<12).contains(index) ? [.corrupt, .unsupported, .denied] : [.corrupt]
                     #expect(expected.contains(error.storageCode))
                     #expect("\(error)".contains(name), "\(error)")
                 }

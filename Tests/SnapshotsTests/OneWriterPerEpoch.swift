@@ -57,7 +57,11 @@ import Testing
     func ofManyClaimersOneWinsEachEpoch(_ takeOver: Bool) async throws {
         for _ in 0..<20 {
             let world = World()
-            if takeOver { _ = try await world.claimed() } else { _ = try await world.manifests().create(.sized(1 << 20)) }
+            if takeOver {
+                _ = try await world.claimed()
+            } else {
+                _ = try await world.manifests().create(.sized(1 << 20))
+            }
             let epochs = Synchronized<[Epoch]>([])
             let refused = Counter()
             await withTaskGroup(of: Void.self) { group in
@@ -65,7 +69,8 @@ import Testing
                     group.addTask {
                         let log = world.manifests(through: Yielding(world.memory))
                         do {
-                            let claim = try await log.claim(token: OwnerToken(claimer), host: "h\(claimer)", takeOver: takeOver)
+                            let claim = try await log.claim(
+                                token: OwnerToken(claimer), host: "h\(claimer)", takeOver: takeOver)
                             epochs.change { $0.append(claim.manifest.epoch) }
                         } catch where error.storageCode == .busy {
                             refused.add()
@@ -156,7 +161,8 @@ import Testing
             $0.state.coveredWrite = WriteSequence(9)
         }
         #expect(await code { _ = try await log.commit(as: epoch) { $0.state.covered = .beginning } } == .invalid)
-        #expect(await code { _ = try await log.commit(as: epoch) { $0.state.coveredWrite = WriteSequence(8) } } == .invalid)
+        #expect(
+            await code { _ = try await log.commit(as: epoch) { $0.state.coveredWrite = WriteSequence(8) } } == .invalid)
         #expect(await code { _ = try await log.commit(as: epoch) { $0.state.covered.epoch = Epoch(9) } } == .invalid)
         #expect(await code { _ = try await log.commit(as: epoch) { $0.state.sizeBytes = 100 } } == .invalid)
         #expect(try await world.newestManifest().number == 3)
@@ -170,7 +176,9 @@ import Testing
         var made = try await log.commit(as: epoch) { try $0.close(Epoch(1), at: SegmentSequence(7)) }
         #expect(made.openEpochs == [epoch])
         #expect(made.closedEpochs == [ClosedEpoch(epoch: Epoch(1), end: SegmentSequence(7))])
-        #expect(await code { _ = try await log.commit(as: epoch) { try $0.close(Epoch(1), at: SegmentSequence(8)) } } == .corrupt)
+        #expect(
+            await code { _ = try await log.commit(as: epoch) { try $0.close(Epoch(1), at: SegmentSequence(8)) } }
+                == .corrupt)
         made = try await log.commit(as: epoch) {
             try $0.close(Epoch(1), at: SegmentSequence(7))
             $0.state.covered = LogPosition(epoch: Epoch(1), sequence: SegmentSequence(6))

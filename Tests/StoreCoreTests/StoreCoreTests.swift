@@ -2,7 +2,9 @@ import StoreCore
 import Testing
 
 @Suite struct ByteSizes {
-    @Test(arguments: [("4096", 4096), ("512M", 512 << 20), ("10G", 10 << 30), ("1.5G", 3 << 29), ("4TiB", 4 << 40), ("2kb", 2048)])
+    @Test(arguments: [
+        ("4096", 4096), ("512M", 512 << 20), ("10G", 10 << 30), ("1.5G", 3 << 29), ("4TiB", 4 << 40), ("2kb", 2048),
+    ])
     func parseReadsPowersOf1024(text: String, bytes: UInt64) { #expect(ByteSize.parse(text) == bytes) }
 
     @Test(arguments: ["", "G", "-1", "1X", "0x10", "1.5", "99999999999999999999", "20000000P", "1 G"])
