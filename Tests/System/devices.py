@@ -2,6 +2,7 @@
 
 The retry filter keeps the device alive while zerofs is killed and started again, as the kernel's own client does.
 """
+
 import pathlib
 import signal
 import subprocess
@@ -23,12 +24,23 @@ class Device:
         case.at_end(self.close)
         middle = self.folder / "mid.sock"
         self.retrying = self.start(
-            "nbdkit", "-f", "-U", middle, "--filter=retry", "nbd", f"uri={uri}", f"retries={retries}", "retry-delay=1",
-            "retry-exponential=no")
+            "nbdkit",
+            "-f",
+            "-U",
+            middle,
+            "--filter=retry",
+            "nbd",
+            f"uri={uri}",
+            f"retries={retries}",
+            "retry-delay=1",
+            "retry-exponential=no",
+        )
         wait_until(middle.exists, 20, "nbdkit's socket")
         self.exporter = self.start("nbdfuse", "-C", "4", self.fuse / "disk", f"nbd+unix:///?socket={middle}")
         wait_until((self.fuse / "disk").exists, 20, "nbdfuse")
-        self.loop = case.run("losetup", "--find", "--show", "--direct-io=on", "--sector-size", "4096", self.fuse / "disk").out.strip()
+        self.loop = case.run(
+            "losetup", "--find", "--show", "--direct-io=on", "--sector-size", "4096", self.fuse / "disk"
+        ).out.strip()
 
     def start(self, *arguments):
         log = open(self.folder / "log", "ab")
@@ -56,7 +68,9 @@ class Device:
         if self.loop:
             subprocess.run(["losetup", "-d", self.loop], timeout=60)
             self.loop = None
-        if str(self.fuse) in processes.mounts_below(self.folder) or str(self.fuse / "disk") in processes.mounts_below(self.folder):
+        if str(self.fuse) in processes.mounts_below(self.folder) or str(self.fuse / "disk") in processes.mounts_below(
+            self.folder
+        ):
             subprocess.run(["fusermount3", "-u", self.fuse], timeout=30)
         processes.end(self.exporter, 10)
         # It waits for its clients after SIGTERM; there are none any more.

@@ -1,4 +1,5 @@
 """What tests use: a case with a folder of its own, stores, servers and the zerofs command."""
+
 import http.client
 import json
 import os
@@ -32,9 +33,11 @@ class Stopped(BaseException):
 
 def mark(**marks):
     """Marks a test: limit=SECONDS, needs=(RESOURCE, …), full=True for the long form only, alone=True."""
+
     def apply(function):
         function.marks = marks
         return function
+
     return apply
 
 
@@ -73,7 +76,9 @@ class Finished:
 
     def expect(self, code):
         if self.code != code:
-            raise Failure(f"{self} ended with {self.code}, not {code}; it said: {shown((self.err or self.out).strip())}")
+            raise Failure(
+                f"{self} ended with {self.code}, not {code}; it said: {shown((self.err or self.out).strip())}"
+            )
         return self
 
     def __str__(self):
@@ -117,12 +122,23 @@ class Case:
         """Runs a program to its end. `expect=None` takes any exit status."""
         arguments = [str(a) for a in arguments]
         try:
-            done = subprocess.run(arguments, input=input, capture_output=True, timeout=timeout, env=env, cwd=cwd,
-                                  stdin=None if input is not None else subprocess.DEVNULL)
+            done = subprocess.run(
+                arguments,
+                input=input,
+                capture_output=True,
+                timeout=timeout,
+                env=env,
+                cwd=cwd,
+                stdin=None if input is not None else subprocess.DEVNULL,
+            )
         except subprocess.TimeoutExpired as late:
-            raise Failure(f"{pathlib.Path(arguments[0]).name} {' '.join(arguments[1:])} did not end within {timeout} s; "
-                          f"it said {shown((late.stderr or b'')[-300:])}") from None
-        finished = Finished(arguments, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+            raise Failure(
+                f"{pathlib.Path(arguments[0]).name} {' '.join(arguments[1:])} did not end within {timeout} s; "
+                f"it said {shown((late.stderr or b'')[-300:])}"
+            ) from None
+        finished = Finished(
+            arguments, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        )
         return finished if expect is None else finished.expect(expect)
 
     def spawn(self, arguments, log=None, **options):
@@ -174,19 +190,40 @@ class Store:
         self.config = home / "zerofs.toml"
         self.data = home / "data"
         self.directory = pathlib.Path(url.removeprefix("file://")) if url.startswith("file://") else None
-        self.environment = {**os.environ, "ZEROFS_CONFIG": str(self.config), "HOME": str(home),
-                            **(access.environment() if access else {})}
+        self.environment = {
+            **os.environ,
+            "ZEROFS_CONFIG": str(self.config),
+            "HOME": str(home),
+            **(access.environment() if access else {}),
+        }
 
     def init(self, *options, expect=0):
         where = ["--endpoint", self.access.endpoint] if self.access else []
-        return self.zerofs("init", "--store", self.url, "--config", self.config, "--data-dir", self.data, *where, *options,
-                           expect=expect)
+        return self.zerofs(
+            "init",
+            "--store",
+            self.url,
+            "--config",
+            self.config,
+            "--data-dir",
+            self.data,
+            *where,
+            *options,
+            expect=expect,
+        )
 
     def zerofs(self, *arguments, expect=0, timeout=60, env=None, input=None, cwd=None):
         """Runs a command. `expect`: the exit status, or its name in EXIT."""
         expect = EXIT.get(expect, expect)
-        return self.case.run(self.case.binary, *arguments, expect=expect, timeout=timeout, input=input,
-                             env={**self.environment, **(env or {})}, cwd=cwd or self.home)
+        return self.case.run(
+            self.case.binary,
+            *arguments,
+            expect=expect,
+            timeout=timeout,
+            input=input,
+            env={**self.environment, **(env or {})},
+            cwd=cwd or self.home,
+        )
 
     def json(self, *arguments, **options):
         return self.zerofs(*arguments, "--json", **options).json
@@ -202,7 +239,9 @@ class Store:
 
     def elsewhere(self, name=None):
         """The same store as another host has it: another data directory."""
-        other = Store(self.case, self.case.folder / (name or self.case.unique("host")), self.url, self.access, self.bucket)
+        other = Store(
+            self.case, self.case.folder / (name or self.case.unique("host")), self.url, self.access, self.bucket
+        )
         other.home.mkdir()
         shutil.copy(self.config, other.config)
         other.configure({"data.directory": str(other.data)})
@@ -271,16 +310,31 @@ class Server:
         """Starts it without waiting for it."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*self.wrapper, self.case.binary, "serve", "--listen", "127.0.0.1:0", "--nbd-socket", str(self.socket),
-                 *map(str, self.options)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.store.environment, cwd=self.store.home)
+                [
+                    *self.wrapper,
+                    self.case.binary,
+                    "serve",
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--nbd-socket",
+                    str(self.socket),
+                    *map(str, self.options),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self.store.environment,
+                cwd=self.store.home,
+            )
         return self
 
     def start(self, seconds=30):
         self.launch()
         line = self.first_line(seconds)
         self.is_ending = False
-        check(line.startswith("ready"), f"serve did not get ready within {seconds} s; it said {line!r}; {self.tail()}")
+        check(
+            line.startswith("ready"), f"serve did not get ready within {seconds} s; it said {line!r}; {self.tail()}"
+        )
         self.ready = line.strip()
         return self
 
@@ -339,19 +393,33 @@ class Server:
     def connect(self, name="vol", strict=True, contexts=()):
         """A libnbd handle."""
         import nbd
+
         handle = nbd.NBD()
         if not strict:
             handle.set_strict_mode(0)
         for context in contexts:
             handle.add_meta_context(context)
-        handle.connect_uri(self.uri(name))
+        try:
+            handle.connect_uri(self.uri(name))
+        except nbd.Error as error:
+            raise nbd.Error(f"{error.string} ({self.refusal(name)})", error.errnum) from None
         return handle
+
+    def refusal(self, name):
+        """What the server says to a client that it refuses; libnbd shows that in its debugging output alone."""
+        out = self.case.run(
+            "nbdinfo", self.uri(name), expect=None, timeout=20, env={**os.environ, "LIBNBD_DEBUG": "1"}
+        ).err
+        lines = [line.split("message: ", 1)[1] for line in out.splitlines() if "message: " in line]
+        return lines[0] if lines else "it gave no reason"
 
     def http(self, method, path, body=None, timeout=60):
         """A request to the control socket; returns status and text."""
         connection = UnixHTTPConnection(self.store.data / "control.sock", timeout)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
+            connection.request(
+                method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"}
+            )
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -404,5 +472,19 @@ def timed(action):
     return value, time.monotonic() - began
 
 
-__all__ = ["KIB", "MIB", "GIB", "EXIT", "Failure", "Background", "Server", "check", "contains", "equal", "mark", "shown",
-           "timed", "wait_until"]
+__all__ = [
+    "KIB",
+    "MIB",
+    "GIB",
+    "EXIT",
+    "Failure",
+    "Background",
+    "Server",
+    "check",
+    "contains",
+    "equal",
+    "mark",
+    "shown",
+    "timed",
+    "wait_until",
+]

@@ -3,6 +3,7 @@
 Every 512-byte sector names the write that it came from. After a crash a volume must hold the effect of the first k
 writes, with k at least the last one that was promised: not a mixture of old and new.
 """
+
 import os
 import random
 import struct
@@ -18,7 +19,7 @@ def sector(number, sequence):
     if sequence == 0:
         return bytes(SECTOR)
     start = (sequence * 7919 + number * 104729) % (len(POOL) - SECTOR)
-    return struct.pack("<8sQQ", b"zfstest1", sequence, number) + POOL[start:start + SECTOR - 24]
+    return struct.pack("<8sQQ", b"zfstest1", sequence, number) + POOL[start : start + SECTOR - 24]
 
 
 class History:
@@ -27,11 +28,12 @@ class History:
     def __init__(self, base, count, seed):
         self.base, self.count = base, count
         self.random = random.Random(seed)
-        # (first sector, sectors, sequence on the disk): what was sent, in order. The last one may be unanswered.
+        # (first sector, sectors, what stands in them): what was sent, in order. The last one may be unanswered.
         self.writes = []
+        # Grows with every crash, so that a write that a crash undid is told from one that took its number.
+        self.timeline = 0
         self.acknowledged = 0
         self.flushed = 0
-        self.snapshots = {}
 
     def step(self, handle, flush_every=0, sectors_max=128, zero_share=0.1, flags=0):
         """Sends one write, and now and then a flush."""
@@ -39,12 +41,13 @@ class History:
         count = min(self.random.randint(1, sectors_max), self.count - first)
         sequence = len(self.writes) + 1
         zeroes = self.random.random() < zero_share
-        self.writes.append((first, count, 0 if zeroes else sequence))
+        value = 0 if zeroes else self.timeline << 32 | sequence
+        self.writes.append((first, count, value))
         offset = (self.base + first) * SECTOR
         if zeroes:
             handle.zero(count * SECTOR, offset, flags)
         else:
-            handle.pwrite(b"".join(sector(self.base + first + i, sequence) for i in range(count)), offset, flags)
+            handle.pwrite(b"".join(sector(self.base + first + i, value) for i in range(count)), offset, flags)
         self.acknowledged = sequence
         if flags or (flush_every and sequence % flush_every == 0):
             if not flags:
@@ -59,7 +62,7 @@ class History:
     def verify(self, handle, at_least, what, at_most=None):
         """Returns k, the number of writes whose effect the volume holds; fails where there is no such number."""
         found = self.read(handle)
-        newest = max(found)
+        newest = max(value & 0xFFFFFFFF for value in found)
         at_most = len(self.writes) if at_most is None else at_most
         if newest > at_most:
             raise Failure(f"{what}: it holds write {newest}, later than {at_most}")
@@ -75,13 +78,14 @@ class History:
             wrong = [i for i in range(self.count) if state[i] != found[i]]
             first = wrong[0]
             raise Failure(
-                f"{what}: {len(wrong)} of {self.count} sectors are wrong; sector {self.base + first} holds write {found[first]}, "
-                f"not {state[first]} (newest {newest}, promised {at_least}, sent {len(self.writes)})")
+                f"{what}: {len(wrong)} of {self.count} sectors are wrong; sector {self.base + first} holds write "
+                f"{found[first]}, not {state[first]} (newest {newest}, promised {at_least}, sent {len(self.writes)})"
+            )
         return k
 
     def apply(self, state, sequence):
         first, count, value = self.writes[sequence - 1]
-        state[first:first + count] = [value] * count
+        state[first : first + count] = [value] * count
 
     def read(self, handle):
         found = []
@@ -89,7 +93,7 @@ class History:
         for start in range(0, self.count, chunk):
             count = min(chunk, self.count - start)
             data = bytes(handle.pread(count * SECTOR, (self.base + start) * SECTOR))
-            found += [self.sequence(data[i * SECTOR:(i + 1) * SECTOR], self.base + start + i) for i in range(count)]
+            found += [self.sequence(data[i * SECTOR : (i + 1) * SECTOR], self.base + start + i) for i in range(count)]
         return found
 
     def sequence(self, data, number):
@@ -103,5 +107,6 @@ class History:
     def continue_from(self, k):
         """After a crash: what came after write k did not happen."""
         del self.writes[k:]
+        self.timeline += 1
         self.acknowledged = k
         self.flushed = min(self.flushed, k)

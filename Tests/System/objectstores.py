@@ -1,4 +1,5 @@
 """The few S3 requests that tests send themselves: to make a bucket, and to see what lies in it."""
+
 import datetime
 import hashlib
 import hmac
@@ -34,7 +35,7 @@ class Bucket:
             if token:
                 query["continuation-token"] = token
             page = xml.etree.ElementTree.fromstring(self.request("GET", query=query))
-            space = page.tag[:page.tag.index("}") + 1] if page.tag.startswith("{") else ""
+            space = page.tag[: page.tag.index("}") + 1] if page.tag.startswith("{") else ""
             for item in page.findall(f"{space}Contents"):
                 found[item.findtext(f"{space}Key")] = int(item.findtext(f"{space}Size"))
             token = page.findtext(f"{space}NextContinuationToken")
@@ -47,11 +48,15 @@ class Bucket:
     def request(self, method, key="", body=b"", query=None):
         host = urllib.parse.urlparse(self.access.endpoint).netloc
         path = urllib.parse.quote(f"/{self.name}/{key}" if key else f"/{self.name}")
-        text = "&".join(f"{urllib.parse.quote(k, safe='')}={urllib.parse.quote(v, safe='')}"
-                        for k, v in sorted((query or {}).items()))
+        text = "&".join(
+            f"{urllib.parse.quote(k, safe='')}={urllib.parse.quote(v, safe='')}"
+            for k, v in sorted((query or {}).items())
+        )
         connection = http.client.HTTPConnection(host, timeout=30)
         try:
-            connection.request(method, f"{path}?{text}" if text else path, body, self.signed(method, host, path, text, body))
+            connection.request(
+                method, f"{path}?{text}" if text else path, body, self.signed(method, host, path, text, body)
+            )
             answer = connection.getresponse()
             data = answer.read()
         finally:
@@ -66,13 +71,17 @@ class Bucket:
         digest = hashlib.sha256(body).hexdigest()
         headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": now}
         names = ";".join(sorted(headers))
-        canonical = "\n".join([method, path, query, *(f"{k}:{headers[k]}" for k in sorted(headers)), "", names, digest])
+        canonical = "\n".join(
+            [method, path, query, *(f"{k}:{headers[k]}" for k in sorted(headers)), "", names, digest]
+        )
         scope = f"{now[:8]}/{self.access.region}/s3/aws4_request"
         to_sign = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
         key = f"AWS4{self.access.secret_key}".encode()
         for part in scope.split("/"):
             key = hmac.new(key, part.encode(), hashlib.sha256).digest()
         signature = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
-        headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={self.access.access_key}/{scope}, "
-                                    f"SignedHeaders={names}, Signature={signature}")
+        headers["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={self.access.access_key}/{scope}, "
+            f"SignedHeaders={names}, Signature={signature}"
+        )
         return headers

@@ -1,4 +1,5 @@
 """PostgreSQL on a mounted volume, and a ledger of what it promised."""
+
 import pathlib
 import re
 import shutil
@@ -12,10 +13,15 @@ from harness import Failure, check, equal
 def server_programs():
     """The folder with initdb, or None."""
     if shutil.which("pg_config"):
-        folder = pathlib.Path(subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True).stdout.strip())
+        folder = pathlib.Path(
+            subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True).stdout.strip()
+        )
         if (folder / "initdb").exists():
             return folder
-    found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]) if p.parts[-3].isdigit() else 0)
+    found = sorted(
+        pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"),
+        key=lambda p: int(p.parts[-3]) if p.parts[-3].isdigit() else 0,
+    )
     return found[-1].parent if found else None
 
 
@@ -25,7 +31,7 @@ class Postgres:
     def __init__(self, case, mountpoint, name):
         self.case, self.programs = case, case.resources.access["postgres"]
         self.data = pathlib.Path(mountpoint) / "pg"
-        self.sockets = case.path(name)
+        self.sockets = case.path(case.unique(name))
         self.sockets.mkdir()
         shutil.chown(self.sockets, "postgres")
         self.log = self.sockets / "log"
@@ -39,15 +45,23 @@ class Postgres:
         self.data.mkdir()
         shutil.chown(self.data, "postgres")
         self.data.chmod(0o700)
-        self.as_postgres("initdb", "-D", self.data, "-A", "trust", "--no-instructions", "-N")
+        self.as_postgres("initdb", "-D", self.data, "-A", "trust", "--no-instructions")
         return self
 
     def start(self, *settings):
         # A clone carries the lock file of the server that it was taken from.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
-        options = ["listen_addresses=", "shared_buffers=64MB", "max_wal_size=256MB", "wal_sync_method=fdatasync", *settings]
+        options = [
+            "listen_addresses=",
+            "shared_buffers=64MB",
+            "max_wal_size=256MB",
+            "wal_sync_method=fdatasync",
+            *settings,
+        ]
         text = f"-k {self.sockets} " + " ".join(f"-c {s}" for s in options)
-        done = self.as_postgres("pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "-o", text, "start", expect=None)
+        done = self.as_postgres(
+            "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "-o", text, "start", expect=None
+        )
         check(done.code == 0, f"PostgreSQL did not start: {self.tail()}")
         return self
 
@@ -56,19 +70,33 @@ class Postgres:
 
     def abandon(self):
         if (self.data / "postmaster.pid").exists():
-            self.as_postgres("pg_ctl", "-D", self.data, "-w", "-t", "20", "-m", "immediate", "stop", expect=None, timeout=40)
+            self.as_postgres(
+                "pg_ctl", "-D", self.data, "-w", "-t", "20", "-m", "immediate", "stop", expect=None, timeout=40
+            )
 
     def tail(self):
         return " / ".join(self.log.read_text(errors="replace").splitlines()[-8:]) if self.log.exists() else "no log"
 
     def sql(self, text, database="postgres"):
-        return self.as_postgres("psql", "-h", self.sockets, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", text, database).out.strip()
+        return self.as_postgres(
+            "psql", "-h", self.sockets, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", text, database
+        ).out.strip()
 
     def pgbench(self, *arguments, database="postgres", **options):
         return self.as_postgres("pgbench", "-h", self.sockets, *arguments, database, **options)
 
     def background(self, program, *arguments, database="postgres", **options):
-        command = ["runuser", "-u", "postgres", "--", self.programs / program, "-h", self.sockets, *arguments, database]
+        command = [
+            "runuser",
+            "-u",
+            "postgres",
+            "--",
+            self.programs / program,
+            "-h",
+            self.sockets,
+            *arguments,
+            database,
+        ]
         process = subprocess.Popen([str(a) for a in command], cwd="/", **options)
         self.case.at_end(processes.end, process, 5)
         return process
@@ -78,8 +106,10 @@ class Postgres:
 
     def check_balances(self, what):
         """pgbench's own invariant: every transaction moved the same amount in four tables."""
-        sums = self.sql("select (select sum(abalance) from pgbench_accounts), (select sum(bbalance) from pgbench_branches), "
-                        "(select sum(tbalance) from pgbench_tellers), (select coalesce(sum(delta), 0) from pgbench_history)")
+        sums = self.sql(
+            "select (select sum(abalance) from pgbench_accounts), (select sum(bbalance) from pgbench_branches), "
+            "(select sum(tbalance) from pgbench_tellers), (select coalesce(sum(delta), 0) from pgbench_history)"
+        )
         equal(len(set(sums.split("|"))), 1, f"{what}: the sums of accounts, branches, tellers and history {sums}")
 
 
@@ -90,7 +120,7 @@ def transactions_per_second(text):
 
 
 class Ledger:
-    """Numbers committed one by one by some clients, each noted here, outside the database, when PostgreSQL had said so."""
+    """Numbers that clients commit one by one; each is noted here, outside the database, when PostgreSQL had said so."""
 
     TABLE = "create table if not exists ledger (client int, number int, primary key (client, number))"
 
@@ -107,8 +137,17 @@ class Ledger:
             thread.start()
 
     def work(self, client):
-        psql = self.postgres.background("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, bufsize=1)
+        psql = self.postgres.background(
+            "psql",
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
         try:
             while not self.stopping.is_set():
                 number = self.sent[client] + 1
@@ -147,8 +186,8 @@ class Ledger:
         for client, promised in at_least.items():
             answer = postgres.sql(f"select count(*), coalesce(max(number), 0) from ledger where client = {client}")
             count, highest = map(int, answer.split("|"))
-            check(promised <= highest <= at_most[client],
-                  f"{what}: client {client} has {highest}, but {promised} was promised and {at_most[client]} sent")
+            check(
+                promised <= highest <= at_most[client],
+                f"{what}: client {client} has {highest}, but {promised} was promised and {at_most[client]} sent",
+            )
             equal(count, highest, f"{what}: numbers of client {client}")
-
-

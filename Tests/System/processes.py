@@ -1,4 +1,5 @@
 """Processes, mounts and loop devices: who started what, and how it ends."""
+
 import ctypes
 import os
 import pathlib
@@ -23,7 +24,7 @@ def parents():
                 stat = pathlib.Path("/proc", entry, "stat").read_text()
             except OSError:
                 continue
-            state, parent = stat[stat.rindex(")") + 2:].split()[:2]
+            state, parent = stat[stat.rindex(")") + 2 :].split()[:2]
             if state != "Z":
                 found[int(entry)] = int(parent)
     return found

@@ -1,4 +1,5 @@
 """Servers that many tests share: started when the first test needs them, stopped at the end of the run."""
+
 import os
 import pathlib
 import shutil
@@ -54,14 +55,26 @@ class Resources:
 
     def moto(self):
         """Quick to start, and takes any signature."""
-        python = next((p for p in ("python3", "/usr/bin/python3") if shutil.which(p) and subprocess.run(
-            [p, "-c", "import moto.server"], stderr=subprocess.DEVNULL).returncode == 0), None)
+        python = next(
+            (
+                p
+                for p in ("python3", "/usr/bin/python3")
+                if shutil.which(p)
+                and subprocess.run([p, "-c", "import moto.server"], stderr=subprocess.DEVNULL).returncode == 0
+            ),
+            None,
+        )
         if not python:
             raise RuntimeError("moto is not installed (pip install 'moto[server]')")
         port = free_port()
         log = open(self.root / "moto.log", "wb")
-        server = subprocess.Popen([python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdin=subprocess.DEVNULL,
-                                  stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         self.known_pids.add(server.pid)
         self.stops.append(lambda: processes.end(server, 5))
         processes.wait_until(lambda: answers(port), 30, "moto")
@@ -70,24 +83,38 @@ class Resources:
     def radosgw(self):
         """A real one: that which ZEROFS_TEST_S3_ENDPOINT names, else our own."""
         if endpoint := os.environ.get("ZEROFS_TEST_S3_ENDPOINT"):
-            return S3Access(endpoint, os.environ.get("ZEROFS_TEST_S3_ACCESS_KEY", ""),
-                            os.environ.get("ZEROFS_TEST_S3_SECRET_KEY", ""))
+            return S3Access(
+                endpoint,
+                os.environ.get("ZEROFS_TEST_S3_ACCESS_KEY", ""),
+                os.environ.get("ZEROFS_TEST_S3_SECRET_KEY", ""),
+            )
         if not all(shutil.which(p) for p in ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin")):
             raise RuntimeError("Ceph's radosgw is not installed")
         folder = self.root / "ceph"
         self.stops.append(lambda: subprocess.run([HERE / "radosgw", "down", folder], timeout=60))
         with open(self.root / "ceph.log", "wb") as log:
-            started = subprocess.run([HERE / "radosgw", "up", folder], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                     stderr=log, timeout=240, text=True, start_new_session=True)
+            started = subprocess.run(
+                [HERE / "radosgw", "up", folder],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                timeout=240,
+                text=True,
+                start_new_session=True,
+            )
         self.known_pids |= {int(f.read_text()) for f in folder.glob("run/*.pid") if f.read_text().strip().isdigit()}
         if started.returncode != 0:
-            raise RuntimeError("radosgw did not start: " + (self.root / "ceph.log").read_text(errors="replace")[-400:])
+            raise RuntimeError(
+                "radosgw did not start: " + (self.root / "ceph.log").read_text(errors="replace")[-400:]
+            )
         words = dict(line.split("=", 1) for line in started.stdout.splitlines() if "=" in line)
-        return S3Access(words["ZEROFS_TEST_S3_ENDPOINT"], words["ZEROFS_TEST_S3_ACCESS_KEY"],
-                        words["ZEROFS_TEST_S3_SECRET_KEY"])
+        return S3Access(
+            words["ZEROFS_TEST_S3_ENDPOINT"], words["ZEROFS_TEST_S3_ACCESS_KEY"], words["ZEROFS_TEST_S3_SECRET_KEY"]
+        )
 
     def postgres(self):
         from postgres import server_programs
+
         if not server_programs():
             raise RuntimeError("PostgreSQL's server is not installed")
         return server_programs()

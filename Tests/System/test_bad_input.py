@@ -1,4 +1,5 @@
-"""Mistakes and troubles: one clear line that says what and what to do, the documented exit status, nothing half done."""
+"""Bad input: one clear line that says what and what to do, the documented exit status, nothing half done."""
+
 import os
 import shutil
 
@@ -22,10 +23,21 @@ def refused(store, code, *arguments, says=()):
 def test_unknown_names_are_not_found(t):
     store = t.store()
     store.zerofs("create", "vol", "--size", "64M")
-    for arguments in (["info", "nope"], ["info", "vol@nope"], ["snapshot", "nope"], ["branch", "nope", "new"],
-                      ["branch", "vol@nope", "new"], ["rename", "nope", "new"], ["resize", "nope", "1G"],
-                      ["rollback", "vol@nope", "--force"], ["delete", "nope"], ["delete", "vol@nope"], ["hold", "nope", "tag"],
-                      ["release", "nope", "tag"], ["verify", "nope"]):
+    for arguments in (
+        ["info", "nope"],
+        ["info", "vol@nope"],
+        ["snapshot", "nope"],
+        ["branch", "nope", "new"],
+        ["branch", "vol@nope", "new"],
+        ["rename", "nope", "new"],
+        ["resize", "nope", "1G"],
+        ["rollback", "vol@nope", "--force"],
+        ["delete", "nope"],
+        ["delete", "vol@nope"],
+        ["hold", "nope", "tag"],
+        ["release", "nope", "tag"],
+        ["verify", "nope"],
+    ):
         refused(store, "not-found", *arguments, says=["nope"])
     equal([v["name"] for v in store.json("list")], ["vol"], "volumes")
 
@@ -49,14 +61,30 @@ def test_taken_names_already_exist(t):
     refused(store, "already-exists", "branch", "vol", "two", says=["two"])
     refused(store, "already-exists", "rename", "vol", "two", says=["two"])
     refused(store, "already-exists", "snapshot", "vol", "--name", "s", says=["s"])
-    equal({v["name"]: v["sizeBytes"] for v in store.json("list")}, {"vol": 64 * MIB, "two": 64 * MIB, "vol@s": 64 * MIB}, "volumes")
+    equal(
+        {v["name"]: v["sizeBytes"] for v in store.json("list")},
+        {"vol": 64 * MIB, "two": 64 * MIB, "vol@s": 64 * MIB},
+        "volumes",
+    )
 
 
 def test_invalid_names_and_sizes_are_usage_errors(t):
     store = t.store()
     for name in ("", "-x", "a b", "a/b", "ä", "x" * 201, "..", ".", "a@b", "a\nb", "@", "a@@b"):
         refused(store, "usage", "create", "--size", "1G", "--", name)
-    for size in ("", "0", "-1", "1X", "G", "1.5.2G", "abc", "1e9", "99999P", "18446744073709551616", "12345678901234567890123"):
+    for size in (
+        "",
+        "0",
+        "-1",
+        "1X",
+        "G",
+        "1.5.2G",
+        "abc",
+        "1e9",
+        "99999P",
+        "18446744073709551616",
+        "12345678901234567890123",
+    ):
         refused(store, "usage", "create", "vol", f"--size={size}")
     equal(store.json("list"), [], "volumes")
     refused(store, "usage", "create", "vol")
@@ -64,8 +92,28 @@ def test_invalid_names_and_sizes_are_usage_errors(t):
     refused(store, "usage", "nonsense")
     refused(store, "usage", "list", "--nonsense")
     refused(store, "usage", "rollback", "vol", "--force")
-    refused(store, "usage", "init", "--store", "ftp://example.com/x", "--config", t.path("x.toml"), "--data-dir", t.path("x"))
-    refused(store, "usage", "init", "--store", "file://relative/path", "--config", t.path("x.toml"), "--data-dir", t.path("x"))
+    refused(
+        store,
+        "usage",
+        "init",
+        "--store",
+        "ftp://example.com/x",
+        "--config",
+        t.path("x.toml"),
+        "--data-dir",
+        t.path("x"),
+    )
+    refused(
+        store,
+        "usage",
+        "init",
+        "--store",
+        "file://relative/path",
+        "--config",
+        t.path("x.toml"),
+        "--data-dir",
+        t.path("x"),
+    )
     check(not t.path("x.toml").exists(), "a refused init leaves no zerofs.toml")
 
 
@@ -125,8 +173,21 @@ def test_an_s3_server_that_does_not_answer_is_a_clear_error_in_good_time(t):
     home = t.path("far")
     home.mkdir()
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "HOME": str(home)}
-    done = t.run(t.binary, "init", "--store", "s3://bucket/p", "--endpoint", f"http://127.0.0.1:{port}", "--config",
-                 home / "zerofs.toml", "--data-dir", home / "data", env=environment, expect=1, timeout=60)
+    done = t.run(
+        t.binary,
+        "init",
+        "--store",
+        "s3://bucket/p",
+        "--endpoint",
+        f"http://127.0.0.1:{port}",
+        "--config",
+        home / "zerofs.toml",
+        "--data-dir",
+        home / "data",
+        env=environment,
+        expect=1,
+        timeout=60,
+    )
     contains(done.err, f"127.0.0.1:{port}", "the message names the server")
     check(not (home / "zerofs.toml").exists(), "a failed init leaves no zerofs.toml")
 
@@ -137,8 +198,20 @@ def test_a_bucket_that_is_not_there_is_a_clear_error(t):
     home = t.path("far")
     home.mkdir()
     environment = {**os.environ, **access.environment(), "HOME": str(home)}
-    done = t.run(t.binary, "init", "--store", "s3://no-such-bucket/p", "--endpoint", access.endpoint, "--config",
-                 home / "zerofs.toml", "--data-dir", home / "data", env=environment, expect=None)
+    done = t.run(
+        t.binary,
+        "init",
+        "--store",
+        "s3://no-such-bucket/p",
+        "--endpoint",
+        access.endpoint,
+        "--config",
+        home / "zerofs.toml",
+        "--data-dir",
+        home / "data",
+        env=environment,
+        expect=None,
+    )
     check(done.code in (1, 3), f"exit status {done.code}: {done.err}")
     contains(done.err, "no-such-bucket", "the message")
 
@@ -158,7 +231,7 @@ def test_a_store_of_a_newer_format_is_refused(t):
     # Magic, then the version: any large number there is a format of the future.
     for position in (4, 8):
         changed = bytearray(data)
-        changed[position:position + 2] = b"\xff\x7f"
+        changed[position : position + 2] = b"\xff\x7f"
         superblock.chmod(0o644)
         superblock.write_bytes(changed)
         done = store.zerofs("list", expect=None)
@@ -171,6 +244,7 @@ def test_a_store_of_a_newer_format_is_refused(t):
 def test_a_second_server_on_the_same_data_directory_is_refused_as_busy(t):
     store, server = t.served()
     from harness import Server
+
     message = Server(store, name="second").refused("busy")
     contains(message, str(store.data), "the refusal names the data directory")
     check(server.is_running(), "the first server runs on")

@@ -1,4 +1,5 @@
 """Branches and snapshots under load: each sees its own writes, whatever the others do."""
+
 import os
 import random
 import time
@@ -18,6 +19,7 @@ def write_until_stopped(server, name, history):
             history.step(handle, flush_every=40)
         handle.flush()
         handle.shutdown()
+
     return Background(work)
 
 
@@ -25,6 +27,7 @@ def fork(history, seed):
     """The history of a branch: the same past, a future of its own."""
     copy = History(history.base, history.count, seed)
     copy.writes = list(history.writes)
+    copy.timeline = seed
     copy.acknowledged, copy.flushed = history.acknowledged, history.flushed
     return copy
 
@@ -53,7 +56,9 @@ def test_branches_and_their_source_do_not_see_each_other_under_load(t):
     store.zerofs("gc")
     server.restart()
     for name, history in list(histories.items())[1:]:
-        history.verify(server.connect(name), history.acknowledged, f"{name} after its ancestor was deleted and gc ran")
+        history.verify(
+            server.connect(name), history.acknowledged, f"{name} after its ancestor was deleted and gc ran"
+        )
     store.zerofs("verify", "--deep")
 
 
@@ -147,7 +152,7 @@ def test_a_long_chain_of_branches_reads_through_to_its_first_ancestor(t):
             offset, count = source.randrange(0, 4 * MIB - 64 * KIB), source.randrange(1, 64 * KIB)
             data = source.randbytes(count)
             handle.pwrite(data, offset)
-            model[offset:offset + count] = data
+            model[offset : offset + count] = data
         store.zerofs("branch", name, f"c{i}")
         if i % 5 == 4:
             handle.shutdown()

@@ -1,4 +1,5 @@
 """The command line's contract: what each command does, prints and ends with."""
+
 import os
 import re
 import socket
@@ -6,8 +7,26 @@ import stat
 
 from harness import MIB, check, contains, equal, mark, wait_until
 
-COMMANDS = ("init", "create", "list", "info", "serve", "snapshot", "branch", "rename", "resize", "rollback", "delete", "hold",
-            "release", "gc", "verify", "stats", "attach", "detach")
+COMMANDS = (
+    "init",
+    "create",
+    "list",
+    "info",
+    "serve",
+    "snapshot",
+    "branch",
+    "rename",
+    "resize",
+    "rollback",
+    "delete",
+    "hold",
+    "release",
+    "gc",
+    "verify",
+    "stats",
+    "attach",
+    "detach",
+)
 
 
 def by_name(store):
@@ -31,7 +50,16 @@ def test_init_makes_a_store_a_config_and_a_key_that_only_the_owner_reads(t):
     equal(len(keys), 1, "key files")
     equal(stat.S_IMODE(keys[0].stat().st_mode), 0o600, "the key file's mode")
     text = store.config.read_text()
-    for setting in ("durability", "listen", "log_level", "memory_size", "disk_cache_size", "buffer_size", "uploads", "directory"):
+    for setting in (
+        "durability",
+        "listen",
+        "log_level",
+        "memory_size",
+        "disk_cache_size",
+        "buffer_size",
+        "uploads",
+        "directory",
+    ):
         contains(text, setting, "zerofs.toml")
     check(store.objects(), "init wrote a superblock")
     equal(store.json("list"), [], "a new store's volumes")
@@ -41,7 +69,9 @@ def test_init_says_where_the_key_is_and_that_losing_it_loses_the_data(t):
     store = t.store()
     other = t.path("more")
     other.mkdir()
-    done = store.zerofs("init", "--store", f"file://{other}/store", "--config", other / "zerofs.toml", "--data-dir", other / "data")
+    done = store.zerofs(
+        "init", "--store", f"file://{other}/store", "--config", other / "zerofs.toml", "--data-dir", other / "data"
+    )
     contains(done.out + done.err, ".key", "init says where the key lies")
     contains(done.out + done.err, "los", "init says what losing it means")
 
@@ -52,8 +82,16 @@ def test_init_takes_an_empty_directory_and_refuses_an_existing_store(t):
     before = store.objects()
     again = t.path("again")
     again.mkdir()
-    done = store.zerofs("init", "--store", store.url, "--config", again / "zerofs.toml", "--data-dir", again / "data",
-                        expect="already-exists")
+    done = store.zerofs(
+        "init",
+        "--store",
+        store.url,
+        "--config",
+        again / "zerofs.toml",
+        "--data-dir",
+        again / "data",
+        expect="already-exists",
+    )
     check(len(done.err.strip().splitlines()) <= 2, f"one clear line: {done.err!r}")
     equal(store.objects(), before, "the store after a refused init")
     check(not (again / "zerofs.toml").exists(), "a refused init leaves no zerofs.toml")
@@ -91,12 +129,20 @@ def life_cycle(t, store):
     equal(store.json("snapshot", "pg-prod", "--name", "tuesday")["name"], "pg-prod@tuesday", "snapshot --json")
     store.zerofs("branch", "pg-prod@monday", "from-snapshot")
     branch = store.json("branch", "pg-prod", "from-volume")
-    equal((branch["name"], branch["kind"], branch["sizeBytes"]), ("from-volume", "branch", 2048 * MIB), "branch --json")
+    equal(
+        (branch["name"], branch["kind"], branch["sizeBytes"]), ("from-volume", "branch", 2048 * MIB), "branch --json"
+    )
     volumes = by_name(store)
     equal(volumes["from-snapshot"]["parent"], "pg-prod@monday", "the branch's parent")
-    equal(set(volumes), {"pg-prod", "other", "pg-prod@monday", "pg-prod@tuesday", named, "from-snapshot", "from-volume"}, "list")
+    equal(
+        set(volumes),
+        {"pg-prod", "other", "pg-prod@monday", "pg-prod@tuesday", named, "from-snapshot", "from-volume"},
+        "list",
+    )
     tree = store.zerofs("list", "--tree").out
-    check(tree.index("pg-prod") < tree.index("monday") < tree.index("from-snapshot"), f"the tree shows descent: {tree}")
+    check(
+        tree.index("pg-prod") < tree.index("monday") < tree.index("from-snapshot"), f"the tree shows descent: {tree}"
+    )
 
     store.zerofs("rename", "other", "another")
     equal(store.json("rename", "another", "third")["name"], "third", "rename --json")
@@ -114,7 +160,10 @@ def life_cycle(t, store):
 
     store.zerofs("rollback", "pg-prod@monday", expect="usage")
     back = store.json("rollback", "pg-prod@monday", "--force")
-    check(back["safetySnapshot"].split("@")[-1] in {n.split("@")[-1] for n in by_name(store)}, f"the safety snapshot exists: {back}")
+    check(
+        back["safetySnapshot"].split("@")[-1] in {n.split("@")[-1] for n in by_name(store)},
+        f"the safety snapshot exists: {back}",
+    )
 
     store.zerofs("hold", "pg-prod@monday", "audit")
     equal(by_name(store)["pg-prod@monday"]["holds"], ["audit"], "holds")
@@ -122,7 +171,11 @@ def life_cycle(t, store):
     contains(held.err, "audit", "the refusal names the hold")
     store.zerofs("hold", "pg-prod@monday", "audit")
     store.zerofs("release", "pg-prod@monday", "other-tag")
-    equal(by_name(store)["pg-prod@monday"]["holds"], ["audit"], "holding twice and releasing what is not held change nothing")
+    equal(
+        by_name(store)["pg-prod@monday"]["holds"],
+        ["audit"],
+        "holding twice and releasing what is not held change nothing",
+    )
     equal(store.json("release", "pg-prod@monday", "audit")["tag"], "audit", "release --json")
 
     refused = store.zerofs("delete", "pg-prod", expect="busy")
@@ -233,6 +286,7 @@ def test_ready_is_said_once_to_people_and_to_systemd(t):
     contains(server.ready, str(server.socket), "the ready line")
     equal(stat.S_IMODE((store.data / "control.sock").stat().st_mode), 0o600, "the control socket's mode")
     import nbd
+
     handle = nbd.NBD()
     handle.set_export_name("vol")
     handle.connect_tcp("127.0.0.1", str(server.tcp_port()))
@@ -287,7 +341,10 @@ def test_metrics_health_and_stats_tell_what_happened(t):
     status, text = server.http("GET", "/metrics")
     equal(status, 200, "metrics")
     for line in text.splitlines():
-        check(not line or line.startswith("#") or re.match(r"[a-z_:][a-z0-9_:]*(\{.*\})? \S+$", line), f"not Prometheus text: {line}")
+        check(
+            not line or line.startswith("#") or re.match(r"[a-z_:][a-z0-9_:]*(\{.*\})? \S+$", line),
+            f"not Prometheus text: {line}",
+        )
     contains(text, 'zerofs_operations_total{kind="write",volume="vol"} 1', "metrics")
     stats = store.json("stats")
     figures = {o["kind"]: o for o in next(e for e in stats["exports"] if e["name"] == "vol")["operations"]}
@@ -303,7 +360,15 @@ def test_metrics_health_and_stats_tell_what_happened(t):
 def test_json_stands_alone_on_standard_output_and_no_colour_gets_into_files(t):
     store = t.store()
     store.json("create", "vol", "--size", "64M")
-    for command in (["list"], ["list", "--tree"], ["info", "vol"], ["gc"], ["gc", "--dry-run"], ["verify"], ["verify", "vol", "--deep"]):
+    for command in (
+        ["list"],
+        ["list", "--tree"],
+        ["info", "vol"],
+        ["gc"],
+        ["gc", "--dry-run"],
+        ["verify"],
+        ["verify", "vol", "--deep"],
+    ):
         store.json(*command)
         plain = store.zerofs(*command)
         check("\x1b" not in plain.out + plain.err, f"{command} writes escape codes into a pipe")

@@ -1,4 +1,5 @@
 """Damage in the store is named, and never read as data."""
+
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ def prepared(t):
     handle.flush()
     store.zerofs("snapshot", "vol", "--name", "s")
     for i in range(0, 20, 2):
-        handle.pwrite(data[i + 9:] + data[:i + 9], i * MIB + 4096)
+        handle.pwrite(data[i + 9 :] + data[: i + 9], i * MIB + 4096)
     handle.zero(300 * KIB, 5 * MIB)
     handle.flush()
     store.zerofs("branch", "vol", "b")
@@ -64,6 +65,7 @@ def samples(store):
 def read_must_not_lie(t, store, contents, what):
     """A fresh host reads everything: what it gets is right or an error."""
     from harness import Server
+
     host = store.elsewhere()
     server = Server(host)
     server.launch()
@@ -86,7 +88,7 @@ def read_must_not_lie(t, store, contents, what):
             except nbd.Error:
                 errors += 1
                 continue
-            if found != expected[offset:offset + MIB]:
+            if found != expected[offset : offset + MIB]:
                 raise Failure(f"{what}: {name} returned wrong data at {offset}")
     check(server.is_running(), f"{what}: the server died: {server.tail()}")
     server.process.kill()
@@ -129,7 +131,10 @@ def judge(t, store, contents, what, key, position):
             raise Failure(f"{place}: verify --deep found nothing")
         return
     check(done.code == 7, f"{place}: verify ended with {done.code}: {said.strip()[:200]!r}")
-    check(key in said or key.rsplit('/', 1)[-1] in said, f"{place}: verify does not name the object: {said.strip()[:200]!r}")
+    check(
+        key in said or key.rsplit('/', 1)[-1] in said,
+        f"{place}: verify does not name the object: {said.strip()[:200]!r}",
+    )
     if position == 5 or "log" in what or "packed" in what:
         read_must_not_lie(t, store, contents, place)
 
@@ -142,7 +147,7 @@ def test_a_missing_or_cut_object_is_named_by_verify_and_reads_of_it_fail(t):
     path = store.directory / largest
     data = path.read_bytes()
     path.chmod(0o644)
-    path.write_bytes(data[:len(data) // 2])
+    path.write_bytes(data[: len(data) // 2])
     done = store.zerofs("verify", expect="corrupt")
     check(largest in done.out + done.err, f"verify names the cut object: {done.out + done.err}")
     check(read_must_not_lie(t, store, contents, "a cut object") > 0, "reads of a cut object succeeded")
@@ -170,7 +175,10 @@ def test_swapped_and_replayed_objects_are_noticed(t):
         path.chmod(0o644)
         path.write_bytes(data)
     done = store.zerofs("verify", "--deep", expect="corrupt")
-    check(segments[0] in done.out + done.err and segments[1] in done.out + done.err, f"both are named: {done.out + done.err}")
+    check(
+        segments[0] in done.out + done.err and segments[1] in done.out + done.err,
+        f"both are named: {done.out + done.err}",
+    )
     read_must_not_lie(t, store, contents, "swapped segments")
 
 
@@ -198,7 +206,11 @@ def test_a_damaged_disk_cache_does_no_harm(t):
     server.restart()
     expected = bytes(server.connect().pread(16 * MIB, 0))
     server.stop()
-    files = [p for p in store.data.rglob("*") if p.is_file() and "cache" in str(p.relative_to(store.data)) and p.stat().st_size]
+    files = [
+        p
+        for p in store.data.rglob("*")
+        if p.is_file() and "cache" in str(p.relative_to(store.data)) and p.stat().st_size
+    ]
     check(files, f"the disk cache has files: {list(store.data.rglob('*'))}")
     for path in files:
         with open(path, "r+b") as file:

@@ -1,4 +1,5 @@
 """What was promised survives: restarts, SIGKILL, and the loss of the local disk."""
+
 import os
 import random
 import subprocess
@@ -14,6 +15,7 @@ REGION = 8 * MIB // 512
 
 def writers(server, histories, **options):
     """One thread for each history, until it is stopped or the server is gone."""
+
     def work(stopping, history):
         try:
             handle = server.connect()
@@ -22,6 +24,7 @@ def writers(server, histories, **options):
         except nbd.Error:
             if not server.is_ending and not stopping.is_set():
                 raise
+
     return [Background(work, history) for history in histories]
 
 
@@ -186,12 +189,14 @@ def test_sigkill_during_snapshots_branches_and_deletes_leaves_nothing_half_done(
     server.connect().pwrite(os.urandom(64 * KIB), 0)
     pause = random.Random(9)
     for round in range(5):
+
         def commands(stopping):
             for i in range(50):
                 if stopping.is_set() or store.zerofs("snapshot", "vol", "--name", f"r{round}x{i}", expect=None).code:
                     return
                 store.zerofs("branch", f"vol@r{round}x{i}", f"b{round}x{i}", expect=None)
                 store.zerofs("delete", f"b{round}x{i}", expect=None)
+
         background = Background(commands)
         time.sleep(pause.uniform(0.2, 0.8))
         server.kill()

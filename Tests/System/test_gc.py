@@ -1,4 +1,5 @@
 """Garbage collection gives bytes back, and never takes what anything needs."""
+
 import os
 import time
 
@@ -10,7 +11,7 @@ def fill(handle, first, count, block=MIB):
     """Data that does not compress."""
     data = os.urandom(block)
     for i in range(count):
-        handle.pwrite(data[i % 4096:] + data[:i % 4096], first + i * block)
+        handle.pwrite(data[i % 4096 :] + data[: i % 4096], first + i * block)
     handle.flush()
 
 
@@ -69,14 +70,18 @@ def test_a_volume_overwritten_many_times_with_a_snapshot_held_stays_near_its_liv
     page = os.urandom(8 * KIB)
     order = list(range(8192))
     import random
+
     random.Random(1).shuffle(order)
     for i in order:
-        handle.pwrite(page[i % 512:] + page[:i % 512], i * 8 * KIB)
+        handle.pwrite(page[i % 512 :] + page[: i % 512], i * 8 * KIB)
     handle.flush()
     before = store.bytes()
     report = store.json("gc")
     live = 128 * MIB
-    check(store.bytes() <= 1.3 * live, f"{store.bytes() / live:.2f} times the live bytes ({before / live:.2f} before gc): {report}")
+    check(
+        store.bytes() <= 1.3 * live,
+        f"{store.bytes() / live:.2f} times the live bytes ({before / live:.2f} before gc): {report}",
+    )
     store.zerofs("verify", "--deep")
 
 

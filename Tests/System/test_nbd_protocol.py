@@ -1,4 +1,5 @@
 """The protocol as libnbd speaks it: every command with its flags, several connections, and what must be refused."""
+
 import errno
 import os
 import socket
@@ -22,14 +23,25 @@ def fails(what, number, action):
 def holes(handle, count, offset, flags=0):
     """(length, is a hole, reads as zeroes) of an area."""
     found = []
-    handle.block_status(count, offset, lambda name, at, entries, error: found.extend(zip(entries[::2], entries[1::2])), flags)
+    handle.block_status(
+        count, offset, lambda name, at, entries, error: found.extend(zip(entries[::2], entries[1::2])), flags
+    )
     return [(length, bool(flags & nbd.STATE_HOLE), bool(flags & nbd.STATE_ZERO)) for length, flags in found]
 
 
 def test_each_command_does_what_it_says_with_each_of_its_flags(t):
     store, server = t.served()
     h = server.connect(contexts=["base:allocation"])
-    for name in ("can_flush", "can_fua", "can_trim", "can_zero", "can_fast_zero", "can_df", "can_cache", "can_multi_conn"):
+    for name in (
+        "can_flush",
+        "can_fua",
+        "can_trim",
+        "can_zero",
+        "can_fast_zero",
+        "can_df",
+        "can_cache",
+        "can_multi_conn",
+    ):
         check(getattr(h, name)(), name)
     check(not h.is_read_only() and not h.is_rotational(), "a writable device that does not rotate")
     data = os.urandom(256 * KIB)
@@ -45,12 +57,13 @@ def test_each_command_does_what_it_says_with_each_of_its_flags(t):
     h.trim(64 * KIB, 128 * KIB)
     h.trim(64 * KIB, MIB + 128 * KIB, nbd.CMD_FLAG_FUA)
     equal(h.pread(64 * KIB, 128 * KIB), bytes(64 * KIB), "what was trimmed reads as zeroes")
-    equal(h.pread(64 * KIB, 192 * KIB), data[192 * KIB:], "what stands beside it")
+    equal(h.pread(64 * KIB, 192 * KIB), data[192 * KIB :], "what stands beside it")
     h.cache(MIB, 0)
     h.flush()
     chunks = []
-    h.pread_structured(256 * KIB, 0, lambda part, offset, status, error: chunks.append((offset, len(part), status)),
-                       nbd.CMD_FLAG_DF)
+    h.pread_structured(
+        256 * KIB, 0, lambda part, offset, status, error: chunks.append((offset, len(part), status)), nbd.CMD_FLAG_DF
+    )
     equal([c[:2] for c in chunks if c[2] == nbd.READ_DATA], [(0, 256 * KIB)], "a read that must not be fragmented")
     chunks.clear()
     h.pread_structured(256 * KIB, 0, lambda part, offset, status, error: chunks.append((offset, len(part), status)))
@@ -81,18 +94,29 @@ def test_requests_of_any_offset_and_length_are_served(t):
     store, server = t.served(size="2M")
     h = server.connect()
     model = bytearray(2 * MIB)
-    for offset, count in ((0, 1), (511, 2), (4095, 2), (4096, 4096), (4097, 1), (10000, 70001), (2 * MIB - 1, 1), (2 * MIB - 5000, 5000),
-                          (131071, 131074)):
+    for offset, count in (
+        (0, 1),
+        (511, 2),
+        (4095, 2),
+        (4096, 4096),
+        (4097, 1),
+        (10000, 70001),
+        (2 * MIB - 1, 1),
+        (2 * MIB - 5000, 5000),
+        (131071, 131074),
+    ):
         data = os.urandom(count)
         h.pwrite(data, offset)
-        model[offset:offset + count] = data
+        model[offset : offset + count] = data
     for offset, count in ((300, 7), (12345, 54321), (65535, 2)):
         h.zero(count, offset)
-        model[offset:offset + count] = bytes(count)
+        model[offset : offset + count] = bytes(count)
     equal(bytes(h.pread(2 * MIB, 0)) == bytes(model), True, "the volume equals the model")
     h.flush()
     server.kill().start()
-    equal(bytes(server.connect().pread(2 * MIB, 0)) == bytes(model), True, "the volume equals the model after SIGKILL")
+    equal(
+        bytes(server.connect().pread(2 * MIB, 0)) == bytes(model), True, "the volume equals the model after SIGKILL"
+    )
 
 
 def test_a_volume_whose_size_is_no_multiple_of_a_block_works_to_its_last_byte(t):
@@ -116,7 +140,11 @@ def test_what_one_connection_flushed_another_reads(t):
         writer, reader = handles[round % 4], handles[(round + 1) % 4]
         data = os.urandom(16 * KIB)
         writer.pwrite(data, round * 16 * KIB)
-        equal(reader.pread(16 * KIB, round * 16 * KIB), data, "a write that was acknowledged, seen by another connection")
+        equal(
+            reader.pread(16 * KIB, round * 16 * KIB),
+            data,
+            "a write that was acknowledged, seen by another connection",
+        )
     # A flush on any connection covers what all had acknowledged.
     handles[0].pwrite(b"p" * 4096, 4 * MIB)
     handles[1].flush()
@@ -168,11 +196,17 @@ def raw(server):
 
 def test_garbage_ends_a_connection_and_never_the_server(t):
     store, server = t.served()
-    for garbage in (b"", b"\0", os.urandom(4), struct.pack(">I", 0xffffffff), struct.pack(">I", 3) + os.urandom(64),
-                    struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 6, 0xffffffff),
-                    struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 7, 8) + struct.pack(">IHH", 0xfffffff0, 0, 0),
-                    struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 1, 3) + b"vol" + os.urandom(280),
-                    struct.pack(">I", 1) + b"IHAVEOPT" + struct.pack(">II", 1, 3) + b"vol" + os.urandom(4096)):
+    for garbage in (
+        b"",
+        b"\0",
+        os.urandom(4),
+        struct.pack(">I", 0xFFFFFFFF),
+        struct.pack(">I", 3) + os.urandom(64),
+        struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 6, 0xFFFFFFFF),
+        struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 7, 8) + struct.pack(">IHH", 0xFFFFFFF0, 0, 0),
+        struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 1, 3) + b"vol" + os.urandom(280),
+        struct.pack(">I", 1) + b"IHAVEOPT" + struct.pack(">II", 1, 3) + b"vol" + os.urandom(4096),
+    ):
         client = raw(server)
         client.sendall(garbage)
         client.close()

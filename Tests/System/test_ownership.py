@@ -1,4 +1,5 @@
 """One writer: who loses a volume can never again acknowledge a flush of it."""
+
 import os
 import signal
 
@@ -136,6 +137,7 @@ def test_in_journal_mode_the_loser_notices_at_its_next_upload(t):
             return False
         except nbd.Error:
             return True
+
     wait_until(fails, 20, "the export to fail", pause=0.3)
     check(server.is_running(), "the server runs on")
 

@@ -1,4 +1,5 @@
-"""The main job: clone a PostgreSQL database under load, over a real block device, with SIGKILL of zerofs in the middle."""
+"""The main job: a PostgreSQL database is cloned under load, over real block devices, while zerofs is killed."""
+
 import time
 
 from devices import Device
@@ -28,7 +29,9 @@ class Database:
 
     def load(self, seconds, clients=4):
         log = open(self.t.path(f"pgbench-{self.volume}"), "wb")
-        return self.postgres.background("pgbench", "-n", "-c", clients, "-j", "1", "-T", seconds, stdout=log, stderr=log)
+        return self.postgres.background(
+            "pgbench", "-n", "-c", clients, "-j", "1", "-T", seconds, stdout=log, stderr=log
+        )
 
     def judge(self, what):
         self.postgres.check_balances(what)
@@ -84,7 +87,11 @@ def clone_under_load(t, store, server, scale, seconds, kills):
     equal(staging.postgres.sql("select * from mine"), "staging", "what the branch sees")
     Ledger.compare(prod.postgres, ledger.committed, ledger.sent, "production")
     Ledger.compare(staging.postgres, second.committed, second.sent, "the branch, later")
-    equal(staging.postgres.sql("select count(*) from ledger where client < 100"), "0", "production's later commits on the branch")
+    equal(
+        staging.postgres.sql("select count(*) from ledger where client < 100"),
+        "0",
+        "production's later commits on the branch",
+    )
     prod.judge("production")
     staging.judge("the branch")
     return prod, staging, ledger

@@ -1,4 +1,5 @@
 """The same promises where the store is a bucket."""
+
 import os
 import re
 
@@ -74,8 +75,19 @@ def test_two_stores_in_one_bucket_do_not_touch_each_other(t):
     home = t.path("second")
     home.mkdir()
     url = f"s3://{store.bucket.name}/other"
-    t.run(t.binary, "init", "--store", url, "--endpoint", store.access.endpoint, "--config", home / "zerofs.toml", "--data-dir",
-          home / "data", env=store.environment)
+    t.run(
+        t.binary,
+        "init",
+        "--store",
+        url,
+        "--endpoint",
+        store.access.endpoint,
+        "--config",
+        home / "zerofs.toml",
+        "--data-dir",
+        home / "data",
+        env=store.environment,
+    )
     other = {**store.environment, "ZEROFS_CONFIG": str(home / "zerofs.toml")}
     t.run(t.binary, "create", "two", "--size", "64M", env=other)
     t.run(t.binary, "gc", env=other)
@@ -88,8 +100,10 @@ def test_credentials_come_from_files_and_profiles_too(t):
     store = t.store("moto")
     folder = store.home / ".aws"
     folder.mkdir()
-    (folder / "credentials").write_text(f"[zerofs]\naws_access_key_id = {store.access.access_key}\n"
-                                        f"aws_secret_access_key = {store.access.secret_key}\n")
+    (folder / "credentials").write_text(
+        f"[zerofs]\naws_access_key_id = {store.access.access_key}\n"
+        f"aws_secret_access_key = {store.access.secret_key}\n"
+    )
     bare = {k: v for k, v in store.environment.items() if not k.startswith("AWS_")}
     equal(t.run(t.binary, "list", "--json", env={**bare, "AWS_PROFILE": "zerofs"}).json, [], "with $AWS_PROFILE")
     done = t.run(t.binary, "list", env=bare, expect=1)

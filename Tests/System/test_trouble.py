@@ -1,4 +1,5 @@
 """Full disks, stores that go away, and slow ones: slower, then a clear error, never a crash, and nothing lost."""
+
 import os
 import select
 import socket
@@ -137,6 +138,7 @@ def test_a_store_deadline_turns_waiting_into_an_error_and_the_server_recovers(t)
             return True
         except nbd.Error:
             return False
+
     wait_until(flushes, 40, "flushes to work again", pause=0.5)
 
 
@@ -165,8 +167,12 @@ def test_a_full_data_disk_is_a_clear_error_and_no_crash(t):
         handle.pwrite(os.urandom(16 * MIB), 0)
         handle.flush()
     except nbd.Error as error:
-        check("space" in server.log.read_text().lower() or "full" in server.log.read_text().lower() or "space" in str(error),
-              f"the log says that the disk is full: {server.tail()}")
+        check(
+            "space" in server.log.read_text().lower()
+            or "full" in server.log.read_text().lower()
+            or "space" in str(error),
+            f"the log says that the disk is full: {server.tail()}",
+        )
     check(server.is_running(), f"the server runs on: {server.tail()}")
     small.resize("400M")
     handle = server.connect()
@@ -196,6 +202,7 @@ def test_a_full_store_fails_flushes_with_a_clear_error_and_goes_on_when_there_is
     check(failure is not None, "80 MiB were flushed into 48 MiB")
     check(server.is_running(), f"the server runs on: {server.tail()}")
     import errno
+
     check(failure.errnum in (errno.ENOSPC, errno.EIO), f"the client sees {failure}")
     contains(server.log.read_text(), "space", "the log says what is wrong")
     small.resize("400M")
@@ -208,6 +215,7 @@ def test_a_full_store_fails_flushes_with_a_clear_error_and_goes_on_when_there_is
             return True
         except nbd.Error:
             return False
+
     wait_until(flushes, 30, "flushes to work again", pause=0.5)
     server.restart()
     again = server.connect()
@@ -228,7 +236,9 @@ def test_commands_on_a_full_store_leave_nothing_half_done(t):
         except OSError:
             pass
     done = store.zerofs("create", "two", "--size", "1G", expect="failed")
-    check("space" in done.err.lower() or "full" in done.err.lower(), f"the message says that it is full: {done.err!r}")
+    check(
+        "space" in done.err.lower() or "full" in done.err.lower(), f"the message says that it is full: {done.err!r}"
+    )
     equal([v["name"] for v in store.json("list")], ["vol"], "volumes")
     os.unlink(small.path / "filler")
     store.zerofs("create", "two", "--size", "1G")
@@ -237,14 +247,18 @@ def test_commands_on_a_full_store_leave_nothing_half_done(t):
 
 @mark(limit=60)
 def test_writes_faster_than_the_store_wait_and_memory_stays_bounded(t):
-    store, server = t.served(size="1G", settings={"write.buffer_size": "32M", "cache.memory_size": "16M", "write.uploads": 2})
+    store, server = t.served(
+        size="1G", settings={"write.buffer_size": "32M", "cache.memory_size": "16M", "write.uploads": 2}
+    )
     handle = server.connect()
     data = os.urandom(4 * MIB)
     for i in range(100):
-        handle.pwrite(data[i * 4096:] + data[:i * 4096], i * 4 * MIB)
+        handle.pwrite(data[i * 4096 :] + data[: i * 4096], i * 4 * MIB)
     handle.flush()
     memory = store.json("stats")["memory"]["residentBytesPeak"]
-    check(memory < 350 * MIB, f"{memory / MIB:.0f} MiB of memory for a write buffer of 32 MiB and caches of 16 + 64 MiB")
+    check(
+        memory < 350 * MIB, f"{memory / MIB:.0f} MiB of memory for a write buffer of 32 MiB and caches of 16 + 64 MiB"
+    )
 
 
 def test_a_client_that_stops_reading_does_not_stop_the_others(t):
@@ -254,6 +268,7 @@ def test_a_client_that_stops_reading_does_not_stop_the_others(t):
     stuck = socket.socket(socket.AF_UNIX)
     stuck.connect(str(server.socket))
     import struct
+
     stuck.recv(18, socket.MSG_WAITALL)
     stuck.sendall(struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 1, 3) + b"vol")
     stuck.recv(10, socket.MSG_WAITALL)
