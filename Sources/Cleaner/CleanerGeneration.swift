@@ -48,7 +48,7 @@ struct CleanerGeneration: Hashable, Sendable {
         var writer = ByteWriter(reserving: 64 + victims.count * 24)
         writer.byte(Self.revision)
         writer.varint(number)
-        writer.littleEndian(time.nanoseconds)
+        writer.timestamp(time)
         writer.varint(UInt64(victims.count))
         for victim in victims { victim.encode(into: &writer) }
         return writer.finish()
@@ -68,12 +68,12 @@ struct CleanerGeneration: Hashable, Sendable {
     init(decoding payload: [UInt8], number expected: UInt64) throws(StorageError) {
         let name = Self.key(expected).text
         var reader = ByteReader(payload, object: name)
-        try reader.requireRevision(Self.revision, object: name)
+        try reader.revision(upTo: Self.revision)
         number = try reader.varint()
         guard number == expected else {
             throw .corrupt(name, "it is another number", expected: "\(expected)", actual: "\(number)")
         }
-        time = Timestamp(nanoseconds: try reader.littleEndian())
+        time = try reader.timestamp()
         victims = []
         for _ in 0..<(try reader.count(bytesEach: 3)) { victims.append(try SegmentID(decoding: &reader)) }
         try reader.finish()

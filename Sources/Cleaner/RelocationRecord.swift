@@ -109,7 +109,7 @@ extension RelocationRecord {
     }
     init(decoding payload: [UInt8], object: String) throws(StorageError) {
         var reader = ByteReader(payload, object: object)
-        try reader.requireRevision(Self.revision, object: object)
+        try reader.revision(upTo: Self.revision)
         victim = try SegmentID(decoding: &reader)
         victimHash = try reader.digest()
         targets = []
@@ -136,18 +136,5 @@ extension RelocationRecord {
             entries.append(Entry(oldPosition: UInt32(last), target: Int(target), record: record))
         }
         try reader.finish()
-    }
-}
-
-extension ByteReader {
-    /// A layout's first byte. A higher one was written by a newer zerofs and may mean what this one does not know.
-    mutating func requireRevision(_ known: UInt8, object: String) throws(StorageError) {
-        let found = try byte()
-        guard found != 0 else { throw corrupt("layout revision 0 does not exist") }
-        guard found <= known else {
-            throw StorageError(
-                .unsupported,
-                "object \(object) has layout revision \(found), this zerofs reads up to \(known): use a newer zerofs")
-        }
     }
 }

@@ -133,8 +133,7 @@ struct Repacker {
     }
 
     /// The record in force, if it has a place for all that is needed, so that the victim may go. The record may be
-    /// another's: then its targets must be there,
-    /// or have moved on.
+    /// another's: then its targets must be there, or have moved on.
     func confirmed(_ victim: Victim) async throws -> RelocationRecord? {
         let segment = victim.segment
         guard let record = try await RelocationLog.record(of: segment.id, store: context.store, keys: context.keys),
