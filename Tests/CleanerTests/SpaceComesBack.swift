@@ -48,6 +48,22 @@ import Testing
         return records.keys.map(depth).max() ?? 0
     }
 
+    @Test func aRecordThatLacksWhatIsNeededLeavesTheVictimAlone() async throws {
+        let world = World()
+        let volume = try await TestVolume.make(world, "a", blocks: 64)
+        try await volume.write(0..<32, recordBlocks: 1)
+        try await volume.write(2..<32)
+        try await volume.checkpoint()
+        let id = SegmentID.log(volume: volume.id, epoch: Epoch(1), sequence: SegmentSequence(1))
+        let (segment, _) = try SegmentReader.open(try await world.memory.get(id.key), id: id, keys: world.keys)
+        let record = RelocationRecord(victim: id, victimHash: segment.contentHash, targets: [], entries: [])
+        let key = RelocationRecord.key(of: id)
+        _ = try await world.memory.create(key, try record.sealed(with: world.keys))
+        try await world.gc()
+        #expect(try await world.memory.head(id.key) != nil)
+        try await world.check()
+    }
+
     @Test func smallSegmentsAreMerged() async throws {
         let world = World()
         world.options.policy.smallBytes = 1 << 20

@@ -190,9 +190,18 @@ final class TestVolume {
         state.map = state.map.adding(level0: runs.map(\.reference))
         return (state, runs.map(\.reference))
     }
-    func checkpoint() async throws {
-        guard !memtable.isEmpty else { return }
+    /// Freezes and uploads, as for a checkpoint whose manifest takes its time, and makes a branch of it meanwhile.
+    func branchBeforeCheckpoint(_ new: String) async throws -> (branch: TestVolume, checkpoint: VolumeState) {
         let state = try await frozen().0
+        let branch = try await TestVolume.make(
+            world, new, state.startingNewVolume(), contents: contents,
+            parent: Lineage(volume: id, volumeName: name, time: time),
+            source: .volume(id, fromManifest: manifest.number, epoch: manifest.epoch))
+        return (branch, state)
+    }
+    func checkpoint(_ prepared: VolumeState? = nil) async throws {
+        guard !memtable.isEmpty else { return }
+        let state = if let prepared { prepared } else { try await frozen().0 }
         manifest = try await manifests.commit(as: manifest.epoch) { $0.state = state }
         memtable = Memtable()
     }

@@ -80,6 +80,28 @@ import Testing
         try await world.check()
     }
 
+    /// A run that a branch took over, and gave up, may still be on its way into its ancestor's manifest.
+    @Test func whatABranchGaveUpMayStillComeIntoItsAncestor() async throws {
+        let world = World()
+        let volume = try await TestVolume.make(world, "a", blocks: 64)
+        try await volume.write(0..<16)
+        let (branch, checkpoint) = try await volume.branchBeforeCheckpoint("b")
+        try await branch.write(0..<16)
+        try await branch.checkpoint()
+        try await branch.compact()
+        try await world.gc()
+        try await volume.checkpoint(checkpoint)
+        try await world.check("after the checkpoint")
+        try await branch.delete()
+        try await volume.write(0..<16)
+        try await volume.checkpoint()
+        try await volume.compact()
+        try await world.gc()
+        try await world.gc()
+        try await world.check()
+        try await world.checkNothingElseIsLeft()
+    }
+
     @Test func aTailAndAnOpenEpochAreNeverTouched() async throws {
         let world = World()
         let volume = try await TestVolume.make(world, "a", blocks: 64)
