@@ -1,3 +1,5 @@
+import Cleaner
+import Glibc
 import ObjectStorage
 import StoreCore
 import Testing
@@ -6,11 +8,16 @@ import Volumes
 /// Random commands against the engine and against arrays in memory. The seed is in the test's name; ZEROFS_MODEL_SEED and
 /// ZEROFS_MODEL_STEPS run another.
 @Suite struct EngineAgreesWithModel {
-    @Test(arguments: [1, 2, 3, 4] as [UInt64])
+    static let seeds = number("ZEROFS_MODEL_SEED").map { [$0] } ?? [1, 2, 3, 4]
+    static let steps = number("ZEROFS_MODEL_STEPS").map { Int($0) } ?? 500
+
+    @Test(arguments: seeds)
     func throughAnyMixOfCommands(seed: UInt64) async throws {
         var model = try await ModelRun(seed: seed)
-        try await model.run(steps: 800)
+        try await model.run(steps: Self.steps)
     }
+
+    private static func number(_ variable: String) -> UInt64? { getenv(variable).flatMap { UInt64(String(cString: $0)) } }
 }
 
 /// One run: what the volumes should hold, and the engine that should hold it.
