@@ -7,7 +7,9 @@ struct CommonOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The configuration file.", valueName: "file"), completion: .file(extensions: ["toml"]))
     var config: String?
 
-    @Option(help: ArgumentHelp("What to log on standard error: trace, debug, info, notice, warning, error, critical.", valueName: "level"))
+    @Option(
+        help: ArgumentHelp(
+            "What to log on standard error: trace, debug, info, notice, warning, error, critical.", valueName: "level"))
     var logLevel: LogLevelArgument?
 
     func load() throws(StorageError) -> ZerofsConfiguration { try ConfigurationFile.load(config).configuration }

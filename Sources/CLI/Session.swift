@@ -4,7 +4,8 @@ import Logging
 import StoreCore
 import Volumes
 
-/// Runs one command where it belongs: in the server of this data directory where one runs, else on an engine of its own.
+/// Runs one command where it belongs: in the server of this data directory where one runs, else on an engine of its
+/// own.
 struct Session {
     let configuration: ZerofsConfiguration
     let log: Logger
@@ -78,7 +79,8 @@ struct Session {
     private static func check(_ health: HealthReport, at path: String, serves location: String) throws(StorageError) {
         guard health.store == location else {
             throw StorageError(
-                .busy, "the server at \(path) serves another store, \(health.store): each needs a data directory of its own")
+                .busy,
+                "the server at \(path) serves another store, \(health.store): each needs a data directory of its own")
         }
     }
 
@@ -112,6 +114,7 @@ struct Session {
         var settings = configuration.engineSettings
         // One command reads little twice, and the cache's files may be a reader's in another process.
         settings.diskCacheBytes = 0
-        return try await Engine.open(store: opened.store, unlock: unlock, settings: settings, time: SystemTime(), log: log)
+        return try await Engine.open(
+            store: opened.store, unlock: unlock, settings: settings, time: SystemTime(), log: log)
     }
 }

@@ -36,7 +36,9 @@ public struct HostAndPort: Hashable, Sendable, CustomStringConvertible {
     public init(parsing text: String) throws(StorageError) {
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]),
             let host = Self.host(text[..<colon])
-        else { throw StorageError(.invalid, "'\(text)' is not an address: write HOST:PORT, for example 127.0.0.1:10809") }
+        else {
+            throw StorageError(.invalid, "'\(text)' is not an address: write HOST:PORT, for example 127.0.0.1:10809")
+        }
         self.host = host
         self.port = port
     }

@@ -70,7 +70,9 @@ public struct ControlClient: Sendable {
             for line in lines.lines(adding: part) {
                 let message = try ControlJSON.decode(StreamLine<C.Output>.self, from: line)
                 if let report = message.progress { progress(report) }
-                if let error = message.error { throw StorageError(ErrorCode(rawValue: error.code) ?? .unavailable, error.message) }
+                if let error = message.error {
+                    throw StorageError(ErrorCode(rawValue: error.code) ?? .unavailable, error.message)
+                }
                 if let result = message.result { return result }
             }
         }

@@ -117,7 +117,9 @@ final class ControlHandler: HTTPHandler {
         let host = request.headers[.host] ?? ""
         let name = host.hasPrefix("[") ? host.prefix { $0 != "]" } : host.prefix { $0 != ":" }
         let isAddress = name == "localhost" || name.allSatisfy { $0.isHexDigit || ".:[".contains($0) }
-        guard isAddress else { throw StorageError(.denied, "send commands to an address or localhost, not to '\(host)'") }
+        guard isAddress else {
+            throw StorageError(.denied, "send commands to an address or localhost, not to '\(host)'")
+        }
     }
 
     private static func body(of request: HTTPRequest) async throws -> [UInt8] {

@@ -42,7 +42,7 @@ final class ControlListener: Sendable {
         let birthplace = try SocketPath("\(workshop.path)/s")
         let (server, running) = try await run(sockaddr_un.unix(path: birthplace.address), path, handler)
         guard chmod("\(workshop.path)/s", 0o600) == 0, rename("\(workshop.path)/s", path) == 0 else {
-            let failure = systemFailure("make the control socket \(path)")
+            let failure = systemError("make the control socket \(path)")
             await server.stop(timeout: 0)
             throw failure
         }
@@ -70,7 +70,8 @@ final class ControlListener: Sendable {
 
         func ipAddress<A>(_ make: () throws -> A) throws(StorageError) -> A {
             do { return try make() } catch {
-                throw StorageError(.invalid, "'\(host)' is not an IP address: the control server wants one", cause: error)
+                throw StorageError(
+                    .invalid, "'\(host)' is not an IP address: the control server wants one", cause: error)
             }
         }
     }
@@ -109,7 +110,7 @@ private final class PrivateDirectory {
 
     init(in parent: String) throws(StorageError) {
         var template = Array("\(parent)/.zXXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw systemFailure("make a directory in \(parent)") }
+        guard mkdtemp(&template) != nil else { throw systemError("make a directory in \(parent)") }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
     deinit {

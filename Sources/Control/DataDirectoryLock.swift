@@ -35,10 +35,10 @@ public final class DataDirectoryLock: Sendable {
         try makeDirectories(directory)
         let file = path(in: directory)
         let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw systemFailure("open \(file)") }
+        guard descriptor >= 0 else { throw systemError("open \(file)") }
         let lock = DataDirectoryLock(descriptor)
         guard flock(descriptor, (holder == nil ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 else {
-            guard errno == EWOULDBLOCK || errno == EINTR else { throw systemFailure("lock \(file)") }
+            guard errno == EWOULDBLOCK || errno == EINTR else { throw systemError("lock \(file)") }
             return nil
         }
         try lock.write(holder)
@@ -63,9 +63,9 @@ public final class DataDirectoryLock: Sendable {
     /// What an earlier holder left is wrong by now, so a shared one clears it.
     private func write(_ holder: LockHolder?) throws {
         let bytes = try holder.map { try ControlJSON.encode($0) + [UInt8(ascii: "\n")] } ?? []
-        guard ftruncate(descriptor, 0) == 0 else { throw systemFailure("write the lock file") }
+        guard ftruncate(descriptor, 0) == 0 else { throw systemError("write the lock file") }
         let count = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) }
-        guard count == bytes.count else { throw systemFailure("write the lock file") }
+        guard count == bytes.count else { throw systemError("write the lock file") }
     }
 }
 
@@ -80,9 +80,9 @@ public func makeDirectories(_ path: String) throws(StorageError) {
         }
     case ENOENT:
         let parent = splitPath(path).directory
-        guard parent != path, parent != "." else { throw systemFailure("make the directory \(path)") }
+        guard parent != path, parent != "." else { throw systemError("make the directory \(path)") }
         try makeDirectories(parent)
-        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw systemFailure("make the directory \(path)") }
-    default: throw systemFailure("make the directory \(path)")
+        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw systemError("make the directory \(path)") }
+    default: throw systemError("make the directory \(path)")
     }
 }

@@ -33,7 +33,9 @@ struct HTTPExchange: ~Copyable {
         self.bytesLeft = framing.length
     }
 
-    private static func framing(_ connection: inout UnixConnection) throws(StorageError) -> (isChunked: Bool, length: Int) {
+    private static func framing(_ connection: inout UnixConnection) throws(StorageError) -> (
+        isChunked: Bool, length: Int
+    ) {
         var (isChunked, length) = (false, 0)
         while true {
             let line = try connection.line()
@@ -58,7 +60,8 @@ struct HTTPExchange: ~Copyable {
             isAtEnd = true
             return try connection.bytes(bytesLeft)
         }
-        guard let count = Int(try connection.line().prefix { $0 != ";" }, radix: 16), (0...Self.bodyBytesMax).contains(count)
+        guard let count = Int(try connection.line().prefix { $0 != ";" }, radix: 16),
+            (0...Self.bodyBytesMax).contains(count)
         else { throw Self.senseless() }
         let part = try connection.bytes(count)
         _ = try connection.line()

@@ -66,7 +66,8 @@ struct MetricsPage {
 
     private static func engine(_ engine: EngineStatistics, _ page: inout PrometheusText) {
         typealias Cache = EngineStatistics.Cache
-        let caches: [(String, Cache)] = [("memory", engine.memoryCache)] + (engine.diskCache.map { [("disk", $0)] } ?? [])
+        let caches: [(String, Cache)] =
+            [("memory", engine.memoryCache)] + (engine.diskCache.map { [("disk", $0)] } ?? [])
         func cache(_ value: (Cache) -> UInt64) -> [(PrometheusText.Labels, Double)] {
             caches.map { (["cache": $0], Double(value($1))) }
         }
@@ -85,15 +86,18 @@ struct MetricsPage {
             "zerofs_write_buffer_bytes", "Written data that is not yet in the store.",
             volume { Double($0.writeBufferBytes) })
         page.gauge(
-            "zerofs_write_buffer_limit_bytes", "When it is full, writes wait.", volume { Double($0.writeBufferBytesMax) })
+            "zerofs_write_buffer_limit_bytes", "When it is full, writes wait.",
+            volume { Double($0.writeBufferBytesMax) })
         page.gauge("zerofs_journal_bytes", "What the local journal still needs.", volume { Double($0.journalBytes) })
         page.gauge(
             "zerofs_journal_limit_bytes", "When it is full, writes wait.", volume { Double($0.journalBytesMax) })
-        page.counter("zerofs_journal_syncs_total", "fdatasync calls of the journal.", volume { Double($0.journalSyncs) })
+        page.counter(
+            "zerofs_journal_syncs_total", "fdatasync calls of the journal.", volume { Double($0.journalSyncs) })
         page.gauge("zerofs_uploads_waiting", "Segments that wait to be uploaded.", volume { Double($0.uploadsWaiting) })
         page.gauge("zerofs_uploads_in_flight", "Segments being uploaded.", volume { Double($0.uploadsInFlight) })
         page.gauge(
-            "zerofs_upload_lag_seconds", "Age of the oldest upload that is not durable.", volume { $0.uploadLagSeconds })
+            "zerofs_upload_lag_seconds", "Age of the oldest upload that is not durable.", volume { $0.uploadLagSeconds }
+        )
         page.gauge(
             "zerofs_volume_failed", "1 for a volume that serves no more; the log says why.",
             volume { $0.failure == nil ? 0 : 1 })
@@ -105,7 +109,8 @@ struct MetricsPage {
         page.gauge("zerofs_uptime_seconds", "Since the server started.", snapshot.uptimeSeconds)
         page.counter("process_cpu_seconds_total", "User and system time.", memory.cpuSeconds)
         page.gauge("process_resident_memory_bytes", "Resident memory.", Double(memory.residentBytes))
-        page.gauge("process_resident_memory_peak_bytes", "Most resident memory so far.", Double(memory.residentBytesPeak))
+        page.gauge(
+            "process_resident_memory_peak_bytes", "Most resident memory so far.", Double(memory.residentBytesPeak))
         page.gauge("process_virtual_memory_bytes", "Virtual memory.", Double(memory.virtualBytes))
         page.gauge("process_open_fds", "Open file descriptors.", Double(memory.openFiles))
     }

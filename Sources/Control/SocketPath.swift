@@ -18,7 +18,7 @@ final class SocketPath: Sendable {
         }
         let (folder, name) = splitPath(path)
         let descriptor = open(folder, openPathOnly | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw systemFailure("open the directory \(folder)") }
+        guard descriptor >= 0 else { throw systemError("open the directory \(folder)") }
         directory = descriptor
         address = "/proc/self/fd/\(descriptor)/\(name)"
     }
@@ -33,17 +33,4 @@ func splitPath(_ path: String) -> (directory: String, name: String) {
     guard let slash = path.lastIndex(of: "/") else { return (".", path) }
     let directory = slash == path.startIndex ? "/" : String(path[..<slash])
     return (directory, String(path[path.index(after: slash)...]))
-}
-
-/// `errno` as an error.
-func systemFailure(_ what: String) -> StorageError {
-    let number = errno
-    let code: ErrorCode =
-        switch number {
-        case ENOSPC, EDQUOT: .full
-        case EACCES, EPERM, EROFS: .denied
-        case ENOENT: .notFound
-        default: .unavailable
-        }
-    return StorageError(code, "cannot \(what): \(String(cString: strerror(number)))")
 }

@@ -10,11 +10,11 @@ struct UnixConnection: ~Copyable {
     /// Throws `notFound` where nobody listens (no file, or a stale one), `denied` where permissions forbid.
     init(connectingTo path: String) throws(StorageError) {
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw systemFailure("make a socket") }
+        guard descriptor >= 0 else { throw systemError("make a socket") }
         let reach = try SocketPath(path)
         guard Self.connect(descriptor, reach.address) == 0 else {
             if errno == ECONNREFUSED { errno = ENOENT }
-            let failure = systemFailure("reach a server at \(path)")
+            let failure = systemError("reach a server at \(path)")
             throw failure
         }
     }
@@ -57,7 +57,7 @@ struct UnixConnection: ~Copyable {
                 Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }
             if count < 0, errno == EINTR { continue }
-            guard count > 0 else { throw systemFailure("send to the server") }
+            guard count > 0 else { throw systemError("send to the server") }
             sent += count
         }
     }
@@ -94,7 +94,7 @@ struct UnixConnection: ~Copyable {
             let count = fresh.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, 0) }
             if count < 0, errno == EINTR { continue }
             if count < 0, errno == EAGAIN { throw StorageError(.unavailable, "the server does not answer in time") }
-            guard count >= 0 else { throw systemFailure("hear from the server") }
+            guard count >= 0 else { throw systemError("hear from the server") }
             guard count > 0 else { throw StorageError(.unavailable, "the server closed the connection") }
             fresh.removeLast(fresh.count - count)
             (buffer, next) = (fresh, 0)

@@ -9,7 +9,8 @@ import Volumes
     @Test func usage() async throws {
         let zerofs = try await ZerofsBinary.withStore()
         for arguments in [
-            ["nonsense"], ["create"], ["create", "v"], ["create", "v", "--size", "1X"], ["create", "a b", "--size", "1G"],
+            ["nonsense"], ["create"], ["create", "v"], ["create", "v", "--size", "1X"],
+            ["create", "a b", "--size", "1G"],
             ["create", "a@b", "--size", "1G"], ["create", "v", "--size", "0"], ["create", "v", "--size", "2P"],
             ["list", "--nonsense"], ["rollback", "v", "--force"], ["list", "--log-level", "loud"],
             ["init", "--store", "ftp://x"], ["init", "--store", "s3://b", "--key-file", "a", "--passphrase-file", "b"],
@@ -24,7 +25,8 @@ import Volumes
     @Test func notFound() async throws {
         let zerofs = try await ZerofsBinary.withStore()
         for arguments in [
-            ["info", "nope"], ["snapshot", "nope"], ["delete", "nope@s"], ["branch", "nope", "new"], ["hold", "nope", "t"],
+            ["info", "nope"], ["snapshot", "nope"], ["delete", "nope@s"], ["branch", "nope", "new"],
+            ["hold", "nope", "t"],
             ["list", "--config", "nowhere.toml"],
         ] {
             let ending = try await zerofs.run(arguments)
@@ -44,7 +46,8 @@ import Volumes
         #expect(taken.code == 4)
         expectOneLine(taken)
         let again = try await zerofs.run(
-            "init", "--store", "file://\(zerofs.directory.path)/store", "--config", "\(zerofs.directory.path)/b/zerofs.toml")
+            "init", "--store", "file://\(zerofs.directory.path)/store", "--config",
+            "\(zerofs.directory.path)/b/zerofs.toml")
         #expect(again.code == 4)
         #expect(access("\(zerofs.directory.path)/b/zerofs.toml", F_OK) != 0)
         #expect(access("\(zerofs.directory.path)/b/zerofs.key", F_OK) != 0)

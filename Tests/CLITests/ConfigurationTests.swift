@@ -101,18 +101,47 @@ let minimal = """
 
     @Test(arguments: [
         ("durabilty = \"store\"\n" + minimal, "zerofs.toml:1: unknown setting 'durabilty', did you mean 'durability'?"),
-        (minimal + "\njurnal_size = \"1G\"", "zerofs.toml:7: unknown setting 'data.jurnal_size', did you mean 'data.journal_size'?"),
-        (minimal + "\nbuffer_size = \"1G\"", "zerofs.toml:7: unknown setting 'data.buffer_size', did you mean 'write.buffer_size'?"),
+        (
+            minimal + "\njurnal_size = \"1G\"",
+            "zerofs.toml:7: unknown setting 'data.jurnal_size', did you mean 'data.journal_size'?"
+        ),
+        (
+            minimal + "\nbuffer_size = \"1G\"",
+            "zerofs.toml:7: unknown setting 'data.buffer_size', did you mean 'write.buffer_size'?"
+        ),
         (minimal + "\n[nbdd]\nx = 1", "zerofs.toml:7: unknown section [nbdd], did you mean 'nbd'?"),
         (minimal + "\n[write]\nuploads = 0", "zerofs.toml:8: write.uploads must be a number from 1 to 256, not 0"),
-        (minimal + "\n[write]\nuploads = \"8\"", "zerofs.toml:8: write.uploads must be a number from 1 to 256, not \"8\""),
-        (minimal + "\njournal_size = \"lots\"", "zerofs.toml:7: data.journal_size must be a size such as \"512M\", not \"lots\""),
-        (minimal + "\njournal_size = \"1M\"", "zerofs.toml:7: data.journal_size must be a size from 128M to 1T, not \"1M\""),
-        (minimal + "\n[write]\nrecord_size = \"5000\"", "zerofs.toml:8: write.record_size must be a multiple of 4K, not \"5000\""),
-        (minimal + "\n[write]\nupload_delay = \"5 parsecs\"",
-         "zerofs.toml:8: write.upload_delay must be a time such as \"500ms\", \"5s\", \"10m\", \"2h\" or \"7d\", not \"5 parsecs\""),
-        ("durability = \"never\"\n" + minimal, "zerofs.toml:1: durability must be one of \"store\", \"journal\", not \"never\""),
-        ("[keys]\nkey_file = \"/k\"\n[data]\ndirectory = \"/d\"", "zerofs.toml: store.url is missing: say where the data lies"),
+        (
+            minimal + "\n[write]\nuploads = \"8\"",
+            "zerofs.toml:8: write.uploads must be a number from 1 to 256, not \"8\""
+        ),
+        (
+            minimal + "\njournal_size = \"lots\"",
+            "zerofs.toml:7: data.journal_size must be a size such as \"512M\", not \"lots\""
+        ),
+        (
+            minimal + "\njournal_size = \"1M\"",
+            "zerofs.toml:7: data.journal_size must be a size from 128M to 1T, not \"1M\""
+        ),
+        (
+            minimal + "\n[write]\nrecord_size = \"5000\"",
+            "zerofs.toml:8: write.record_size must be a multiple of 4K, not \"5000\""
+        ),
+        (
+            minimal + "\n[write]\nupload_delay = \"5 parsecs\"",
+            """
+            zerofs.toml:8: write.upload_delay must be a time such as "500ms", "5s", "10m", "2h" or "7d", \
+            not "5 parsecs"
+            """
+        ),
+        (
+            "durability = \"never\"\n" + minimal,
+            "zerofs.toml:1: durability must be one of \"store\", \"journal\", not \"never\""
+        ),
+        (
+            "[keys]\nkey_file = \"/k\"\n[data]\ndirectory = \"/d\"",
+            "zerofs.toml: store.url is missing: say where the data lies"
+        ),
         (minimal + "\n[keys]\n", "zerofs.toml:7:"),
         (minimal + "\nthis is not TOML", "zerofs.toml:7:"),
     ])
@@ -125,7 +154,9 @@ let minimal = """
     @Test func bothKindsOfKeyOrNoneAreRefused() {
         let both = minimal.replacing("[keys]", with: "[keys]\npassphrase_file = \"/p\"")
         #expect(throws: StorageError.self) { try read(both) }
-        #expect(throws: StorageError.self) { try read(minimal.replacing("key_file = \"/etc/zerofs/zerofs.key\"", with: "")) }
+        #expect(throws: StorageError.self) {
+            try read(minimal.replacing("key_file = \"/etc/zerofs/zerofs.key\"", with: ""))
+        }
     }
 }
 
@@ -155,7 +186,9 @@ let minimal = """
         let text = ConfigurationText.write(example)
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         for setting in Setting.all {
-            #expect(lines.contains { $0.hasPrefix("\(setting.key) = ") || $0.hasPrefix("# \(setting.key) = ") }, "\(setting.name)")
+            #expect(
+                lines.contains { $0.hasPrefix("\(setting.key) = ") || $0.hasPrefix("# \(setting.key) = ") },
+                "\(setting.name)")
             #expect(setting.explanation.count > 10 && setting.explanation.hasSuffix("."), "\(setting.name)")
         }
         #expect(lines.allSatisfy { $0.count <= 120 })
@@ -176,10 +209,11 @@ let minimal = """
 }
 
 @Suite struct SizesAndTimesAreWrittenAsPeopleDo {
-    @Test(arguments: [
-        ("512M", 512 << 20), ("10G", 10 << 30), ("4T", 4 << 40), ("1P", 1 << 50), ("4096", 4096), ("1.5K", 1536),
-        ("8gib", 8 << 30),
-    ] as [(String, UInt64)])
+    @Test(
+        arguments: [
+            ("512M", 512 << 20), ("10G", 10 << 30), ("4T", 4 << 40), ("1P", 1 << 50), ("4096", 4096), ("1.5K", 1536),
+            ("8gib", 8 << 30),
+        ] as [(String, UInt64)])
     func sizes(text: String, bytes: UInt64) throws {
         #expect(try SizeArgument.parse(text) == bytes)
         #expect(ByteSize.parse(SizeText.exact(bytes)) == bytes)

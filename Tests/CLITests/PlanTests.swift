@@ -7,7 +7,9 @@ import StoreCore
 import Testing
 
 @Suite struct ServersListenWhereTheyAreTold {
-    private func plan(_ arguments: [String] = [], _ change: (inout ZerofsConfiguration) -> Void = { _ in }) throws -> ServePlan {
+    private func plan(_ arguments: [String] = [], _ change: (inout ZerofsConfiguration) -> Void = { _ in }) throws
+        -> ServePlan
+    {
         var configuration = ZerofsConfiguration()
         configuration.data.directory = "/data"
         change(&configuration)

@@ -52,7 +52,8 @@ import Testing
         #expect(metrics.status == 200)
         #expect(metrics.head.contains("text/plain; version=0.0.4"))
         #expect(metrics.body.contains("zerofs_operations_total{kind=\"read\",volume=\"pg-prod\"} 3\n"))
-        let statistics = try ControlJSON.decode(StatisticsReport.self, from: Array(try await ask(get("/v1/stats")).body.utf8))
+        let statistics = try ControlJSON.decode(
+            StatisticsReport.self, from: Array(try await ask(get("/v1/stats")).body.utf8))
         #expect(statistics.exports.map(\.name) == ["pg-prod"])
     }
 

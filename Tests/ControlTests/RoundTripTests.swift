@@ -39,7 +39,9 @@ import Volumes
     func anErrorKeepsItsCodeAndItsLine(code: ErrorCode) async throws {
         try await TestServer.run { test, client, _ in
             test.store.fail(with: StorageError(code, "what happened"))
-            let error = await #expect(throws: StorageError.self) { try await client.run(ListVolumes(), progress: { _ in }) }
+            let error = await #expect(throws: StorageError.self) {
+                try await client.run(ListVolumes(), progress: { _ in })
+            }
             #expect(error?.code == code)
             #expect(error?.message == "what happened")
         }
@@ -182,7 +184,9 @@ import Volumes
             test.server.beginDraining()
             let health = try await client.health()
             #expect(health?.status == .draining)
-            let error = await #expect(throws: StorageError.self) { try await client.run(ListVolumes(), progress: { _ in }) }
+            let error = await #expect(throws: StorageError.self) {
+                try await client.run(ListVolumes(), progress: { _ in })
+            }
             #expect(error?.code == .busy)
         }
     }

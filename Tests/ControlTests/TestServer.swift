@@ -19,7 +19,9 @@ final class TemporaryDirectory {
     private func remove(_ path: String) {
         if let directory = opendir(path) {
             while let entry = readdir(directory) {
-                let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+                let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                    String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+                }
                 if name != ".", name != ".." { remove("\(path)/\(name)") }
             }
             closedir(directory)
@@ -85,7 +87,8 @@ func exampleSnapshot() -> ServerSnapshot {
         """#
     do {
         return ServerSnapshot(
-            version: "1.2.3", pid: 42, uptimeSeconds: 12.34, memory: ProcessMemory(), storeLocation: "file:///srv/store",
+            version: "1.2.3", pid: 42, uptimeSeconds: 12.34, memory: ProcessMemory(),
+            storeLocation: "file:///srv/store",
             requests: requests, requestLatencies: [.create: latency], exports: ["pg-prod": [.read: read]],
             connections: [], engine: try ControlJSON.decode(from: Array(engine.utf8)))
     } catch { preconditionFailure("the example is what the engine says: \(error)") }

@@ -57,7 +57,8 @@ struct AttachmentFolder: Sendable {
     /// What a helper said last.
     func lastWords() -> String {
         do {
-            let lines = String(decoding: try SmallFile.read(log, bytesMax: 16 << 20), as: UTF8.self).split(separator: "\n")
+            let lines = String(decoding: try SmallFile.read(log, bytesMax: 16 << 20), as: UTF8.self).split(
+                separator: "\n")
             return lines.last.map(String.init) ?? "it said nothing"
         } catch { return "it said nothing" }
     }

@@ -54,7 +54,8 @@ struct Attachments: Sendable {
             do { try DeviceFile.flush(state.device) } catch {
                 guard force else {
                     throw StorageError(
-                        .unavailable, "\(state.device) could not be flushed, so that writes would be lost; --force detaches all the same",
+                        .unavailable,
+                        "\(state.device) cannot be flushed: detaching loses writes; --force detaches all the same",
                         cause: error)
                 }
                 log.warning("\(error)")
@@ -79,7 +80,8 @@ struct Attachments: Sendable {
             throw StorageError(.busy, "\(state.device) is mounted at \(point): umount \(point) first")
         }
         guard !DeviceFile.isInUse(state.device) else {
-            throw StorageError(.busy, "\(state.device) is in use (a mount elsewhere, swap, RAID or LVM): release it first")
+            throw StorageError(
+                .busy, "\(state.device) is in use (a mount elsewhere, swap, RAID or LVM): release it first")
         }
     }
 

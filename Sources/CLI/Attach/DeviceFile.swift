@@ -33,10 +33,10 @@ enum DeviceFile {
         // What is read-only has nothing to flush.
         guard descriptor >= 0 else {
             if errno == EROFS || errno == EACCES { return }
-            throw systemFailure("open \(device)")
+            throw systemError("open \(device)")
         }
         defer { close(descriptor) }
-        guard fsync(descriptor) == 0 else { throw systemFailure("flush \(device)") }
+        guard fsync(descriptor) == 0 else { throw systemError("flush \(device)") }
     }
 
     private static func sysfs(_ device: String, _ file: String) -> String? {
@@ -62,7 +62,9 @@ enum DeviceFile {
         var (bytes, rest) = ([UInt8](), Array(text.utf8)[...])
         while let byte = rest.popFirst() {
             let digits = rest.prefix(3)
-            if byte == UInt8(ascii: "\\"), digits.count == 3, let code = UInt8(String(decoding: digits, as: UTF8.self), radix: 8) {
+            if byte == UInt8(ascii: "\\"), digits.count == 3,
+                let code = UInt8(String(decoding: digits, as: UTF8.self), radix: 8)
+            {
                 bytes.append(code)
                 rest = rest.dropFirst(3)
             } else {

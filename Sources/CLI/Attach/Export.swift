@@ -16,7 +16,9 @@ struct Export: Sendable {
     /// A socket file where there is one: faster than TCP.
     func address() throws(StorageError) -> Address {
         if let unix = addresses.first(where: { $0.hasPrefix("unix:") }) { return .unix(String(unix.dropFirst(5))) }
-        guard let first = addresses.first else { throw StorageError(.unavailable, "the server listens nowhere for NBD") }
+        guard let first = addresses.first else {
+            throw StorageError(.unavailable, "the server listens nowhere for NBD")
+        }
         let tcp = try HostAndPort(parsing: first)
         // An address that stands for all of them is reached over the loopback.
         let host = ["0.0.0.0": "127.0.0.1", "::": "::1"][tcp.host] ?? tcp.host

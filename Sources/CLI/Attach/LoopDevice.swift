@@ -17,7 +17,9 @@ struct LoopDevice {
 
     func attach(_ export: Export, device: String?, _ state: inout AttachmentState) async throws {
         guard access("/dev/fuse", F_OK) == 0 else {
-            throw StorageError(.unsupported, "this kernel has neither nbd nor FUSE (/dev/nbd0, /dev/fuse): modprobe nbd, or modprobe fuse")
+            throw StorageError(
+                .unsupported,
+                "this kernel has neither nbd nor FUSE (/dev/nbd0, /dev/fuse): modprobe nbd, or modprobe fuse")
         }
         let nbdfuse = try Tool.find("nbdfuse", package: "libnbd-bin")
         _ = try Tool.find("fusermount3", package: "fuse3")

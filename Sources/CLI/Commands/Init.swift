@@ -22,17 +22,24 @@ struct Init: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("Where the data will lie: file:///abs/dir or s3://bucket/prefix.", valueName: "url"))
     var store: String
-    @Option(help: ArgumentHelp("The configuration file to write (default: $ZEROFS_CONFIG, else ./zerofs.toml).", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "The configuration file to write (default: $ZEROFS_CONFIG, else ./zerofs.toml).", valueName: "file"))
     var config: String?
-    @Option(help: ArgumentHelp(
-        "Journals and caches on this machine (default: /var/lib/zerofs for /etc/zerofs, else zerofs-data beside the configuration).",
-        valueName: "dir"))
+    @Option(
+        help: ArgumentHelp(
+            """
+            Journals and caches on this machine (default: /var/lib/zerofs for /etc/zerofs, else zerofs-data beside the \
+            configuration).
+            """,
+            valueName: "dir"))
     var dataDir: String?
     @Option(help: ArgumentHelp("The S3 server, if it is not AWS.", valueName: "url"))
     var endpoint: String?
     @Option(help: ArgumentHelp("The bucket's region.", valueName: "region"))
     var region: String?
-    @Option(help: ArgumentHelp("A file with a passphrase that opens the store.", valueName: "file"), completion: .file())
+    @Option(
+        help: ArgumentHelp("A file with a passphrase that opens the store.", valueName: "file"), completion: .file())
     var passphraseFile: String?
     @Option(help: ArgumentHelp("An existing key file that opens the store.", valueName: "file"), completion: .file())
     var keyFile: String?
@@ -73,7 +80,8 @@ struct Init: AsyncParsableCommand {
             return print(
                 try ControlJSON.text(
                     Report(
-                        config: plan.configPath, dataDirectory: plan.configuration.data.directory, keyFile: keys.keyFile,
+                        config: plan.configPath, dataDirectory: plan.configuration.data.directory,
+                        keyFile: keys.keyFile,
                         passphraseFile: keys.passphraseFile, store: plan.configuration.store.url)))
         }
         print("store           \(plan.configuration.store.url)")

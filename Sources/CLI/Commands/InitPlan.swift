@@ -45,7 +45,8 @@ struct InitPlan {
         }
         guard case .directory(let store) = location else { return }
         for path in [configPath, configuration.data.directory] where FilePath.isInside(path, store) {
-            throw StorageError(.invalid, "\(path) would lie in the store \(store): choose another place for one of them")
+            throw StorageError(
+                .invalid, "\(path) would lie in the store \(store): choose another place for one of them")
         }
     }
 
@@ -96,6 +97,6 @@ struct InitPlan {
     private func makeHome() throws(StorageError) {
         let home = FilePath.directory(of: configPath)
         guard mkdir(home, 0o755) != 0, errno != EEXIST else { return }
-        throw systemFailure("make the directory \(home)")
+        throw systemError("make the directory \(home)")
     }
 }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Cleaner
-import Cleaner
 import Control
 import StoreCore
 import Volumes
@@ -80,7 +79,10 @@ struct Stats: AsyncParsableCommand {
         repeat {
             let report = try select(try await client.statistics())
             if output.json {
-                print(watch ? String(decoding: try ControlJSON.encode(report), as: UTF8.self) : try ControlJSON.text(report))
+                print(
+                    watch
+                        ? String(decoding: try ControlJSON.encode(report), as: UTF8.self) : try ControlJSON.text(report)
+                )
             } else {
                 let page = StatisticsPage.lines(report).joined(separator: "\n")
                 print(watch && Terminal.isOutputTerminal ? "\u{1b}[H\u{1b}[2J\(page)" : page)

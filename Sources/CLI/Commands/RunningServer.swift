@@ -21,7 +21,9 @@ struct RunningServer {
     /// How long requests in flight may take when the server leaves; then they are cut off unanswered.
     private static let drainDuration = Duration.seconds(30)
 
-    static func start(_ plan: ServePlan, _ configuration: ZerofsConfiguration, log: Logger) async throws -> RunningServer {
+    static func start(_ plan: ServePlan, _ configuration: ZerofsConfiguration, log: Logger) async throws
+        -> RunningServer
+    {
         let lock = try await lock(configuration, plan)
         let unlock = try Unlocking.read(configuration.keys, log: log)
         let opened = try await StoreFactory.open(
@@ -66,7 +68,8 @@ struct RunningServer {
         }
     }
 
-    private static func lock(_ configuration: ZerofsConfiguration, _ plan: ServePlan) async throws -> DataDirectoryLock {
+    private static func lock(_ configuration: ZerofsConfiguration, _ plan: ServePlan) async throws -> DataDirectoryLock
+    {
         let directory = configuration.data.directory
         let end = ContinuousClock.now + .seconds(10)
         while true {

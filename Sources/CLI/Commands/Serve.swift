@@ -29,11 +29,23 @@ struct Serve: AsyncParsableCommand {
               zerofs serve --volume pg-prod --take-over pg-prod    (the other host is dead)
             """)
 
-    @Option(help: ArgumentHelp("A TCP address for NBD; port 0 takes a free one. May be repeated (default: 127.0.0.1:10809, none with --nbd-socket).", valueName: "host:port"))
+    @Option(
+        help: ArgumentHelp(
+            """
+            A TCP address for NBD; port 0 takes a free one. May be repeated (default: 127.0.0.1:10809, none with \
+            --nbd-socket).
+            """,
+            valueName: "host:port"))
     var listen: [String] = []
     @Option(help: ArgumentHelp("A unix socket for NBD.", valueName: "path"))
     var nbdSocket: String?
-    @Option(help: ArgumentHelp("Where to take commands: a path for the control socket (default: control.sock in the data directory), or HOST:PORT for TCP besides. May be repeated.", valueName: "path"))
+    @Option(
+        help: ArgumentHelp(
+            """
+            Where to take commands: a path for the control socket (default: control.sock in the data directory), or \
+            HOST:PORT for TCP besides. May be repeated.
+            """,
+            valueName: "path"))
     var control: [String] = []
     @Option(help: ArgumentHelp("Serve only this volume and its snapshots. May be repeated.", valueName: "name"))
     var volume: [String] = []
@@ -80,15 +92,21 @@ struct ServePlan {
     ) throws(StorageError) -> [NBDAddress] {
         let isTold = !options.listen.isEmpty || options.nbdSocket != nil
         var listen = isTold ? options.listen : settings.listen ?? []
-        let socket = isTold ? try options.nbdSocket.map { path throws(StorageError) in try FilePath.absolute(path) } : settings.socket
-        if listen.isEmpty, socket == nil, isTold || settings.listen == nil { listen = [ZerofsConfiguration.NBD.listenDefault] }
+        let socket =
+            isTold
+            ? try options.nbdSocket.map { path throws(StorageError) in try FilePath.absolute(path) } : settings.socket
+        if listen.isEmpty, socket == nil, isTold || settings.listen == nil {
+            listen = [ZerofsConfiguration.NBD.listenDefault]
+        }
         var addresses: [NBDAddress] = []
         for text in listen {
             let address = try HostAndPort(parsing: text)
             addresses.append(.tcp(host: address.host, port: address.port))
         }
         if let socket { addresses.append(.unix(path: socket, mode: 0o600)) }
-        guard !addresses.isEmpty else { throw StorageError(.invalid, "nowhere to listen: set nbd.listen or nbd.socket") }
+        guard !addresses.isEmpty else {
+            throw StorageError(.invalid, "nowhere to listen: set nbd.listen or nbd.socket")
+        }
         return addresses
     }
 

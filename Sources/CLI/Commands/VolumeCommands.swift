@@ -47,7 +47,9 @@ struct List: AsyncParsableCommand {
     func run() async throws {
         let reports = try await Session(common).run(ListVolumes())
         if output.json { return print(try ControlJSON.text(reports)) }
-        guard !reports.isEmpty else { return Terminal.printNote("no volumes yet: make one with `zerofs create NAME --size SIZE`") }
+        guard !reports.isEmpty else {
+            return Terminal.printNote("no volumes yet: make one with `zerofs create NAME --size SIZE`")
+        }
         let lines = tree ? AncestryTree.lines(reports) : VolumeTable.lines(reports)
         print(lines.joined(separator: "\n"))
     }

@@ -17,7 +17,10 @@ enum ConfigurationFile {
         for path in candidates() where access(path, F_OK) == 0 { return try FilePath.absolute(path) }
         throw StorageError(
             .notFound,
-            "no configuration in \(candidates().joined(separator: ", ")): give --config FILE, or make a store with `zerofs init`")
+            """
+            no configuration in \(candidates().joined(separator: ", ")): give --config FILE, or make a store with \
+            `zerofs init`
+            """)
     }
 
     static func load(_ explicit: String?) throws(StorageError) -> (path: String, configuration: ZerofsConfiguration) {

@@ -47,7 +47,11 @@ struct ConfigurationReader {
             }
             do { try setting.read(SettingValue(value), &configuration) } catch {
                 throw StorageError(
-                    .invalid, "\(place(of: key, in: section)): \(setting.name) must be \(error.message), not \(value.tomlValue.debugDescription)")
+                    .invalid,
+                    """
+                    \(place(of: key, in: section)): \(setting.name) must be \(error.message), \
+                    not \(value.tomlValue.debugDescription)
+                    """)
             }
         }
     }
@@ -75,7 +79,8 @@ struct ConfigurationReader {
         let near = elsewhere.first ?? EditDistance.nearest(to: name, among: known)
         let what = isTable ? "section [\(key)]" : "setting '\(name)'"
         return StorageError(
-            .invalid, "\(place(of: key, in: section)): unknown \(what)" + (near.map { ", did you mean '\($0)'?" } ?? ""))
+            .invalid, "\(place(of: key, in: section)): unknown \(what)" + (near.map { ", did you mean '\($0)'?" } ?? "")
+        )
     }
 
     private func place(of key: String, in section: String) -> String {

@@ -4,14 +4,18 @@ import Volumes
 
 extension Setting {
     /// Every setting, in the order of the file.
-    static let all: [Setting] = [
-        .choice(
-            "", "durability", \.durability,
-            "When a flush is answered: \"store\" when the data is in the bucket, \"journal\" when it is in the local, fsynced journal."),
-        .choice(
-            "", "log_level", \.logLevel,
-            "How much the server tells: trace, debug, info, notice, warning, error or critical."),
-    ] + store + keys + data + cache + write + nbd + control + gc
+    static let all: [Setting] =
+        [
+            .choice(
+                "", "durability", \.durability,
+                """
+                When a flush is answered: "store" when the data is in the bucket, "journal" when it is in the local, \
+                fsynced journal.
+                """),
+            .choice(
+                "", "log_level", \.logLevel,
+                "How much the server tells: trace, debug, info, notice, warning, error or critical."),
+        ] + store + keys + data + cache + write + nbd + control + gc
 
     private static let store: [Setting] = [
         .required("store", "url", \.store.url, "Where the data lies: file:///abs/dir or s3://bucket/prefix."),
@@ -35,7 +39,8 @@ extension Setting {
             "store", "ca_file", \.store.caFile, example: "/etc/ssl/private-ca.pem",
             "Certificate authorities to trust instead of the system's."),
         .truth(
-            "store", "checksums", \.store.sendsChecksum, "Send x-amz-checksum-sha256 as well, which some servers keep."),
+            "store", "checksums", \.store.sendsChecksum,
+            "Send x-amz-checksum-sha256 as well, which some servers keep."),
         .count("store", "connections", \.store.connections, 1...1024, "S3 requests that run at once."),
         .duration(
             "store", "connect_timeout", \.store.connectTimeout, .seconds(1)...(.seconds(300)),
@@ -86,7 +91,8 @@ extension Setting {
             "write", "upload_delay", \.write.uploadDelay, .milliseconds(10)...(.seconds(3600)),
             "How long written data may stay local when nobody flushes; in \"journal\" mode, what a lost disk costs."),
         .count(
-            "write", "flushes", \.write.flushes, 1...64, "Flushes of a volume on their way at once; more share the next."),
+            "write", "flushes", \.write.flushes, 1...64,
+            "Flushes of a volume on their way at once; more share the next."),
         .duration(
             "write", "store_deadline", \.write.storeDeadline, .zero...(.seconds(86400)),
             "How long a flush waits for a store that does not answer before it fails; \"0s\" waits for ever."),
@@ -102,7 +108,10 @@ extension Setting {
     private static let nbd: [Setting] = [
         .texts(
             "nbd", "listen", \.nbd.listen, example: [ZerofsConfiguration.NBD.listenDefault],
-            "TCP addresses for NBD clients; without it this default, or none where a socket is named. NBD has no passwords: keep it local."),
+            """
+            TCP addresses for NBD clients; without it this default, or none where a socket is named. NBD has no \
+            passwords: keep it local.
+            """),
         .text(
             "nbd", "socket", \.nbd.socket, example: "/run/zerofs/nbd.sock",
             "A unix socket for NBD clients of this machine, which is faster than TCP."),
@@ -111,7 +120,10 @@ extension Setting {
     private static let control: [Setting] = [
         .text(
             "control", "socket", \.control.socket, example: "/run/zerofs/control.sock",
-            "The unix socket on which the server takes commands (mode 0600); control.sock in the data directory unless set."),
+            """
+            The unix socket on which the server takes commands (mode 0600); control.sock in the data directory unless \
+            set.
+            """),
         .text(
             "control", "listen", \.control.listen, example: "127.0.0.1:10810",
             "A TCP address for /healthz, /metrics and commands as well. It has no passwords: keep it local."),
@@ -120,6 +132,6 @@ extension Setting {
     private static let gc: [Setting] = [
         .duration(
             "gc", "retention", \.retention, .zero...(.seconds(3650 * 86400)),
-            "How long earlier states of volumes are kept although no snapshot names them."),
+            "How long earlier states of volumes are kept although no snapshot names them.")
     ]
 }

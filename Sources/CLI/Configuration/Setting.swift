@@ -43,7 +43,9 @@ extension Setting {
             write: { $0[keyPath: path].map(TOMLText.quote) }, example: TOMLText.quote(example))
     }
 
-    static func required(_ section: String, _ key: String, _ path: any SettingPath<String>, _ explanation: String) -> Setting {
+    static func required(_ section: String, _ key: String, _ path: any SettingPath<String>, _ explanation: String)
+        -> Setting
+    {
         Setting(
             section: section, key: key, explanation: explanation,
             read: { value, configuration throws(StorageError) in
@@ -85,7 +87,8 @@ extension Setting {
         Setting(
             section: section, key: key, explanation: explanation,
             read: { value, configuration throws(StorageError) in
-                guard case .number(let number) = value, let count = UInt64(exactly: number), range.contains(count) else {
+                guard case .number(let number) = value, let count = UInt64(exactly: number), range.contains(count)
+                else {
                     throw wanted("a number from \(range.lowerBound) to \(range.upperBound)")
                 }
                 configuration[keyPath: path] = count
@@ -110,7 +113,8 @@ extension Setting {
             write: { TOMLText.quote(DurationText.format($0[keyPath: path])) })
     }
 
-    static func truth(_ section: String, _ key: String, _ path: any SettingPath<Bool>, _ explanation: String) -> Setting {
+    static func truth(_ section: String, _ key: String, _ path: any SettingPath<Bool>, _ explanation: String) -> Setting
+    {
         Setting(
             section: section, key: key, explanation: explanation,
             read: { value, configuration throws(StorageError) in
@@ -198,7 +202,8 @@ enum DurationText {
 
     static func parse(_ text: String) -> Duration? {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard let count = Int64(digits), let unit = units.first(where: { $0.suffix == text.dropFirst(digits.count) }) else {
+        guard let count = Int64(digits), let unit = units.first(where: { $0.suffix == text.dropFirst(digits.count) })
+        else {
             return nil
         }
         let (milliseconds, overflow) = count.multipliedReportingOverflow(by: unit.milliseconds)

@@ -65,8 +65,11 @@ enum GarbagePage {
         table.add(line("repacked", report.segmentsRepacked, report.bytesRepacked))
         table.add(line("deleted", report.objectsDeleted, report.bytesDeleted))
         var lines = table.lines
-        lines.append("in the store: \(ByteSize.format(report.bytesBefore)) before, \(ByteSize.format(report.bytesAfter)) after")
-        if report.objectsUnknown > 0 { lines.append("\(report.objectsUnknown) objects are not zerofs's and were left alone") }
+        lines.append(
+            "in the store: \(ByteSize.format(report.bytesBefore)) before, \(ByteSize.format(report.bytesAfter)) after")
+        if report.objectsUnknown > 0 {
+            lines.append("\(report.objectsUnknown) objects are not zerofs's and were left alone")
+        }
         if report.segmentsUnreadable > 0 {
             lines.append("\(report.segmentsUnreadable) segments could not be read: run `zerofs verify`")
         }

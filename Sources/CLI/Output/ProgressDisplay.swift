@@ -34,7 +34,10 @@ final class ProgressDisplay: Sendable {
             guard !state.isFinished, now >= state.nextAt || isNewPhase else { return }
             state.nextAt = now + (isTerminal ? .milliseconds(100) : .seconds(5))
             state.isShown = true
-            output(isTerminal ? "\r\u{1b}[K" + ProgressBar.text(title, report, width: Terminal.width() - 1) : "zerofs: \(ProgressBar.plain(title, report))\n")
+            output(
+                isTerminal
+                    ? "\r\u{1b}[K" + ProgressBar.text(title, report, width: Terminal.width() - 1)
+                    : "zerofs: \(ProgressBar.plain(title, report))\n")
         }
     }
 
@@ -59,7 +62,8 @@ enum ProgressBar {
         let cells = min(40, width - head.count - tail.count - 2)
         guard cells >= 5 else { return String((head + tail).prefix(width)) }
         let filled = Int(percent(report.done, total)) * cells / 100
-        return head + "[" + String(repeating: "=", count: filled) + String(repeating: " ", count: cells - filled) + "]" + tail
+        return head + "[" + String(repeating: "=", count: filled) + String(repeating: " ", count: cells - filled) + "]"
+            + tail
     }
     private static func percent(_ done: UInt64, _ total: UInt64) -> UInt64 {
         UInt64(min(1, Double(done) / Double(total)) * 100)

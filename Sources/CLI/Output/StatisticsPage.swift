@@ -5,7 +5,9 @@ import Volumes
 
 enum StatisticsPage {
     static func lines(_ report: StatisticsReport) -> [String] {
-        let server = "zerofs \(report.version), process \(report.pid), up \(time(report.uptimeSeconds)), \(ByteSize.format(report.memory.residentBytes)) of memory"
+        let memory = ByteSize.format(report.memory.residentBytes)
+        let server =
+            "zerofs \(report.version), process \(report.pid), up \(time(report.uptimeSeconds)), \(memory) of memory"
         return [server, ""] + operations(report) + [""] + volumes(report.engine) + store(report.store) + [""]
             + caches(report.engine)
     }
@@ -19,7 +21,10 @@ enum StatisticsPage {
         for export in report.exports {
             for figure in export.operations {
                 table.add(
-                    [export.name, figure.kind, "\(figure.requests)", "\(figure.failures)", ByteSize.format(figure.bytes)]
+                    [
+                        export.name, figure.kind, "\(figure.requests)", "\(figure.failures)",
+                        ByteSize.format(figure.bytes),
+                    ]
                         + latencies(figure.latency))
             }
         }
@@ -52,16 +57,20 @@ enum StatisticsPage {
             let latency = store.latency[kind.rawValue].map(latencies) ?? Array(repeating: "-", count: 5)
             table.add([kind.rawValue, "\(requests[kind])"] + latency)
         }
-        return table.lines + [
-            "\(store.location): \(ByteSize.format(requests.bytesWritten)) sent, \(ByteSize.format(requests.bytesRead)) read, \(requests.retries) retries, \(requests.errors) errors, \(requests.objectsDeleted) objects deleted"
-        ]
+        let total = """
+            \(store.location): \(ByteSize.format(requests.bytesWritten)) sent, \
+            \(ByteSize.format(requests.bytesRead)) read, \(requests.retries) retries, \(requests.errors) errors, \
+            \(requests.objectsDeleted) objects deleted
+            """
+        return table.lines + [total]
     }
 
     private static func caches(_ engine: EngineStatistics) -> [String] {
         func line(_ name: String, _ cache: EngineStatistics.Cache) -> String {
             let total = cache.hits + cache.misses
             let share = total == 0 ? "-" : "\(Int((Double(cache.hits) / Double(total) * 100).rounded())) %"
-            return "\(name): \(part(cache.bytes, cache.bytesMax)) used, \(cache.hits) hits, \(cache.misses) misses (\(share))"
+            let used = part(cache.bytes, cache.bytesMax)
+            return "\(name): \(used) used, \(cache.hits) hits, \(cache.misses) misses (\(share))"
         }
         return [line("memory cache", engine.memoryCache)] + (engine.diskCache.map { [line("disk cache", $0)] } ?? [])
             + ["fetched from the store: \(engine.recordFetches) ranged GETs"]

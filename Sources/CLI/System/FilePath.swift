@@ -6,7 +6,7 @@ enum FilePath {
     static func absolute(_ path: String) throws(StorageError) -> String {
         guard !path.isEmpty else { throw StorageError(.invalid, "an empty path") }
         guard !path.hasPrefix("/") else { return normal(path) }
-        guard let buffer = getcwd(nil, 0) else { throw systemFailure("find the working directory") }
+        guard let buffer = getcwd(nil, 0) else { throw systemError("find the working directory") }
         defer { free(buffer) }
         return normal(String(cString: buffer) + "/" + path)
     }
@@ -34,36 +34,23 @@ func environment(_ name: String) -> String? {
     return String(cString: value)
 }
 
-/// `errno` as an error.
-func systemFailure(_ what: String) -> StorageError {
-    let number = errno
-    let code: ErrorCode =
-        switch number {
-        case ENOSPC, EDQUOT: .full
-        case EACCES, EPERM, EROFS: .denied
-        case ENOENT: .notFound
-        case EEXIST: .alreadyExists
-        case EBUSY: .busy
-        default: .unavailable
-        }
-    return StorageError(code, "cannot \(what): \(String(cString: strerror(number)))")
-}
-
 /// Files that fit into memory many times over: configurations, keys, state.
 enum SmallFile {
     static func read(_ path: String, bytesMax: Int = 64 << 10) throws(StorageError) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw systemFailure("open \(path)") }
+        guard descriptor >= 0 else { throw systemError("open \(path)") }
         defer { close(descriptor) }
         var bytes: [UInt8] = []
         while true {
             var part = [UInt8](repeating: 0, count: 16 << 10)
             let count = part.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { throw systemFailure("read \(path)") }
+            guard count >= 0 else { throw systemError("read \(path)") }
             guard count > 0 else { return bytes }
             bytes.append(contentsOf: part.prefix(count))
-            guard bytes.count <= bytesMax else { throw StorageError(.invalid, "\(path) is too long for what it should be") }
+            guard bytes.count <= bytesMax else {
+                throw StorageError(.invalid, "\(path) is too long for what it should be")
+            }
         }
     }
 
@@ -71,10 +58,10 @@ enum SmallFile {
     /// where it fails.
     static func create(_ path: String, _ bytes: [UInt8]) throws(StorageError) {
         let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw systemFailure("make \(path)") }
+        guard descriptor >= 0 else { throw systemError("make \(path)") }
         let isWritten = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } == bytes.count
         guard isWritten, fsync(descriptor) == 0 else {
-            let failure = systemFailure("write \(path)")
+            let failure = systemError("write \(path)")
             close(descriptor)
             unlink(path)
             throw failure
@@ -88,7 +75,7 @@ enum SmallFile {
         let new = "\(path).new"
         unlink(new)
         try create(new, bytes)
-        guard rename(new, path) == 0 else { throw systemFailure("write \(path)") }
+        guard rename(new, path) == 0 else { throw systemError("write \(path)") }
         syncDirectory(FilePath.directory(of: path))
     }
 

@@ -87,6 +87,10 @@ private final class RetryReporter: Sendable {
             nextAt = now + .seconds(10)
             return true
         }
-        if isDue { log.warning("\(error); trying again (\(kind.rawValue))") } else { log.debug("\(error); trying again") }
+        if isDue {
+            log.warning("\(error); trying again (\(kind.rawValue))")
+        } else {
+            log.debug("\(error); trying again")
+        }
     }
 }

@@ -33,7 +33,7 @@ struct Tool: Sendable {
             let pid = try spawn(path, arguments, output: output.descriptor, errors: errors.descriptor, detached: false)
             var status: Int32 = 0
             while waitpid(pid, &status, 0) < 0 {
-                guard errno == EINTR else { throw systemFailure("wait for \(path)") }
+                guard errno == EINTR else { throw systemError("wait for \(path)") }
             }
             // The low seven bits name a signal; else the exit code is in the next eight.
             let code = status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
@@ -56,7 +56,7 @@ struct Tool: Sendable {
     /// output would wait for a daemon otherwise.
     func startDetached(_ arguments: [String], log: String) throws(StorageError) -> pid_t {
         let descriptor = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw systemFailure("open \(log)") }
+        guard descriptor >= 0 else { throw systemError("open \(log)") }
         defer { close(descriptor) }
         return try spawn(path, arguments, output: descriptor, errors: descriptor, detached: true)
     }
@@ -92,7 +92,7 @@ private func spawn(
     let status = posix_spawn(&pid, path, &actions, &attributes, words, environ)
     guard status == 0 else {
         errno = status
-        throw systemFailure("start \(path)")
+        throw systemError("start \(path)")
     }
     return pid
 }
@@ -103,7 +103,7 @@ private final class TemporaryFile {
     private let file: UnsafeMutablePointer<FILE>
 
     init() throws(StorageError) {
-        guard let file = tmpfile() else { throw systemFailure("make a temporary file") }
+        guard let file = tmpfile() else { throw systemError("make a temporary file") }
         self.file = file
         descriptor = fileno(file)
     }

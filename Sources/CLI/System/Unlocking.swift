@@ -20,7 +20,8 @@ enum Unlocking {
     private static func content(_ path: String, _ what: String) throws(StorageError) -> [UInt8] {
         do { return try SmallFile.read(path) } catch {
             guard error.code == .notFound else { throw error }
-            throw StorageError(.notFound, "the \(what) \(path) is missing: restore it, without it the store cannot be read")
+            throw StorageError(
+                .notFound, "the \(what) \(path) is missing: restore it, without it the store cannot be read")
         }
     }
     private static func warnIfOpen(_ path: String, _ log: Logger) {
