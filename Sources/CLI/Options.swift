@@ -15,6 +15,16 @@ struct CommonOptions: ParsableArguments {
     func load() throws(StorageError) -> ZerofsConfiguration { try ConfigurationFile.load(config).configuration }
 }
 
+/// For commands that claim a volume.
+struct TakeOverOption: ParsableArguments {
+    @Flag(help: "Claim the volume although another host holds it, which is gone for good.")
+    var takeOver = false
+
+    func volume(_ name: String) throws(StorageError) -> VolumeReference? {
+        takeOver ? try VolumeReference(parsing: name) : nil
+    }
+}
+
 struct JSONOption: ParsableArguments {
     @Flag(help: "Print JSON, with the names that docs/cli.md lists.")
     var json = false

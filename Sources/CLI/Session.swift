@@ -21,7 +21,9 @@ struct Session {
         log = Logs.start(level: options.logLevel?.level ?? max(configuration.logLevel, .warning))
     }
 
-    func run<C: Command>(_ command: C) async throws -> C.Output {
+    /// - Parameter takeOver: a volume that is claimed although another host holds it, where no server runs here; a
+    ///   server knows its own.
+    func run<C: Command>(_ command: C, takeOver: VolumeReference? = nil) async throws -> C.Output {
         let display = ProgressDisplay(C.name)
         defer { display.finish() }
         let progress: ProgressHandler = { display.show($0) }
@@ -29,7 +31,7 @@ struct Session {
         case .server(let client): return try await client.run(command, progress: progress)
         case .here(let lock):
             defer { withExtendedLifetime(lock) {} }
-            return try await runHere(command, progress)
+            return try await runHere(command, takeOver, progress)
         }
     }
 
@@ -94,8 +96,10 @@ struct Session {
 
     // MARK: Here
 
-    private func runHere<C: Command>(_ command: C, _ progress: @escaping ProgressHandler) async throws -> C.Output {
-        let engine = try await openEngine()
+    private func runHere<C: Command>(
+        _ command: C, _ takeOver: VolumeReference?, _ progress: @escaping ProgressHandler
+    ) async throws -> C.Output {
+        let engine = try await openEngine(takeOver)
         do {
             let output = try await command.run(on: engine, progress: progress)
             try await engine.close()
@@ -107,13 +111,14 @@ struct Session {
         }
     }
 
-    private func openEngine() async throws -> Engine {
+    private func openEngine(_ takeOver: VolumeReference?) async throws -> Engine {
         let unlock = try Unlocking.read(configuration.keys, log: log)
         let opened = try await StoreFactory.open(
             configuration.store, deadline: min(configuration.store.retryDeadline, Self.retryDeadlineMax), log: log)
         var settings = configuration.engineSettings
         // One command reads little twice, and the cache's files may be a reader's in another process.
         settings.diskCacheBytes = 0
+        settings.takeOver = takeOver.map { [$0.volume] } ?? []
         return try await Engine.open(
             store: opened.store, unlock: unlock, settings: settings, time: SystemTime(), log: log)
     }

@@ -71,11 +71,13 @@ struct Rollback: AsyncParsableCommand {
     var snapshot: String
     @Flag(help: "Do it.")
     var force = false
+    @OptionGroup var claim: TakeOverOption
     @OptionGroup var output: JSONOption
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
-        let report = try await Session(common).run(RollBack(snapshot: snapshot, force: force))
+        let report = try await Session(common).run(
+            RollBack(snapshot: snapshot, force: force), takeOver: try claim.volume(snapshot))
         if output.json { return print(try ControlJSON.text(report)) }
         print("\(report.name) is \(report.target) again; what it was is \(report.safetySnapshot)")
     }

@@ -115,11 +115,13 @@ struct Resize: AsyncParsableCommand {
     var size: UInt64
     @Flag(help: "Allow shrinking, which discards data.")
     var force = false
+    @OptionGroup var claim: TakeOverOption
     @OptionGroup var output: JSONOption
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
-        let report = try await Session(common).run(ResizeVolume(name: name, sizeBytes: size, force: force))
+        let report = try await Session(common).run(
+            ResizeVolume(name: name, sizeBytes: size, force: force), takeOver: try claim.volume(name))
         print(output.json ? try ControlJSON.text(report) : "\(report.name) \(ByteSize.format(report.sizeBytes))")
     }
 }
@@ -141,11 +143,13 @@ struct Delete: AsyncParsableCommand {
     var name: String
     @Flag(help: "Delete a volume's snapshots with it.")
     var force = false
+    @OptionGroup var claim: TakeOverOption
     @OptionGroup var output: JSONOption
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
-        let report = try await Session(common).run(DeleteVolume(name: name, force: force))
+        let report = try await Session(common).run(
+            DeleteVolume(name: name, force: force), takeOver: try claim.volume(name))
         print(output.json ? try ControlJSON.text(report) : report.names.joined(separator: "\n"))
     }
 }
