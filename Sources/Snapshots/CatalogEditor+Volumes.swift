@@ -79,10 +79,14 @@ extension CatalogEditor {
         try requireFree(volume.holds, "volume '\(volume.name)'")
         guard force || snapshots.isEmpty else {
             let names = snapshots.map(\.name).sorted()
-            let shown = names.prefix(10).joined(separator: ", ") + (names.count > 10 ? " and \(names.count - 10) more" : "")
+            let rest = names.count > 10 ? " and \(names.count - 10) more" : ""
+            let shown = names.prefix(10).joined(separator: ", ") + rest
             throw StorageError(
                 .busy,
-                "volume '\(volume.name)' has snapshots (\(shown)): delete them first, or use --force to delete them with it")
+                """
+                volume '\(volume.name)' has snapshots (\(shown)): delete them first, or use --force to delete them \
+                with it
+                """)
         }
         for snapshot in snapshots { try requireFree(snapshot.holds, "snapshot '\(title(snapshot))'") }
         for snapshot in snapshots { remove(.snapshot(snapshot.id)) }
