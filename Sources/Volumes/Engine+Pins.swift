@@ -9,12 +9,21 @@ extension Engine {
     public func snapshot(_ name: String, name snapshotName: String?) async throws -> VolumeReport {
         let known = try await catalog.newest()
         let record = try known.resolve(VolumeReference(volume: name)).volume
-        let wanted = snapshotName ?? context.time.now().utcText
+        let wanted = snapshotName ?? timedName(of: record.id)
         try Self.check(name: wanted)
         guard known.snapshot(named: wanted, of: record.id) == nil else {
             throw StorageError(.alreadyExists, "volume '\(name)' has a snapshot '\(wanted)' already")
         }
         return VolumeReport(of: try await pin(record, as: wanted), in: record)
+    }
+
+    /// A snapshot's name by the time, in UTC; numbered where there is one of this second.
+    func timedName(_ prefix: String = "", of volume: VolumeID) -> String {
+        let name = prefix + context.time.now().utcText
+        guard let known = catalog.lastSeen, known.snapshot(named: name, of: volume) != nil else { return name }
+        var number = 2
+        while known.snapshot(named: "\(name)-\(number)", of: volume) != nil { number += 1 }
+        return "\(name)-\(number)"
     }
 
     /// - Parameter also: what else the catalog commit does.

@@ -34,7 +34,7 @@ extension Engine {
         defer { forget(record.id) }
         do {
             let tag = "rollback-\(OperationID.random())"
-            let safety = try await pin(record, as: "before-rollback-\(context.time.now().utcText)") { editor in
+            let safety = try await pin(record, as: timedName("before-rollback-", of: record.id)) { editor in
                 try editor.hold(.snapshot(snapshot.id), tag: tag)
             }
             try await volume.close { manifest in

@@ -64,6 +64,21 @@ import Volumes
     }
 }
 
+@Suite struct NamesByTheTime {
+    @Test func twoOfOneSecondAreBothThere() async throws {
+        let bed = try await TestBed()
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        for _ in 0..<3 { _ = try await engine.snapshot("v", name: nil) }
+        _ = try await engine.snapshot("v", name: "s")
+        for _ in 0..<3 {
+            _ = try await engine.rollback(VolumeReference(volume: "v", snapshot: "s"), force: true)
+        }
+        #expect(try await engine.list().count == 8)
+        try await engine.close()
+    }
+}
+
 @Suite(.timeLimit(.minutes(1))) struct NobodyWaitsForAFailedVolume {
     @Test func aWriteThatWaitsForTheJournalIsToldOfTheFence() async throws {
         let memory = MemoryStore()
