@@ -139,6 +139,24 @@ def judge(t, store, contents, what, key, position):
         read_must_not_lie(t, store, contents, place)
 
 
+def ranges_are_exact(store, report, key):
+    """What verify says is lost cannot be read, and everything else can."""
+    damage = next(d for d in report["damaged"] if d["object"] == key)
+    ranges = next(a["ranges"] for a in damage["affected"] if a["name"] == "vol")
+    check(ranges, f"verify says which ranges of vol are lost: {damage}")
+    lost = {b for r in ranges for b in range(r["firstByte"] // 4096, (r["firstByte"] + r["byteCount"] - 1) // 4096 + 1)}
+    server = store.elsewhere().serve()
+    handle = server.connect()
+    for block in range(SIZE // 4096):
+        try:
+            handle.pread(4096, block * 4096)
+            fails = False
+        except nbd.Error:
+            fails = True
+        equal(fails, block in lost, f"block {block} cannot be read")
+    server.stop()
+
+
 @mark(limit=120)
 def test_a_missing_or_cut_object_is_named_by_verify_and_reads_of_it_fail(t):
     store, contents = prepared(t)
@@ -154,8 +172,9 @@ def test_a_missing_or_cut_object_is_named_by_verify_and_reads_of_it_fail(t):
     path.unlink()
     done = store.zerofs("verify", expect="corrupt")
     check(largest in done.out + done.err, f"verify names the missing object: {done.out + done.err}")
-    report = store.zerofs("verify", "--json", expect="corrupt").json
-    check(any(largest in str(d) for d in report["damaged"]), f"verify --json names it: {report}")
+    report = store.json("verify", expect="corrupt")
+    check(any(largest == d["object"] for d in report["damaged"]), f"verify --json names it: {report}")
+    ranges_are_exact(store, report, largest)
     check(read_must_not_lie(t, store, contents, "a missing object") > 0, "reads of a missing object succeeded")
     store.zerofs("gc", expect=None)
     path.write_bytes(data)
