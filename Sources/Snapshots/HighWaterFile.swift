@@ -27,7 +27,7 @@ public final class HighWaterFile: Sendable {
         let bytes: [UInt8]
         do {
             bytes = try await disk.read(path)
-        } catch where error.storageCode == .notFound {
+        } catch  where error.storageCode == .notFound {
             return HighWaterFile(path: path, marks: HighWaterMarks(), disk: disk)
         }
         let marks = try HighWaterMarks(parsing: String(decoding: bytes, as: UTF8.self), file: path)

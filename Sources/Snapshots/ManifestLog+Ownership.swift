@@ -9,10 +9,12 @@ extension ManifestLog {
     ///
     /// - Parameters:
     ///   - token: fresh, and fsynced in the claimer's journal before it calls.
+    ///   - continues: the claimer's journals hold writes under `token`. They follow the log only if nobody else owned
+    ///     the volume since: one that did, and released it, ended them, and the claim is `busy`.
     ///   - ownTokens: of earlier openings by the same data directory, as its journals hold them.
     /// - Returns: the manifest of the new epoch, and who owned the volume before.
     public func claim(
-        token: OwnerToken, host: String, takeOver: Bool, ownTokens: Set<OwnerToken> = []
+        token: OwnerToken, host: String, takeOver: Bool, continues: Bool = false, ownTokens: Set<OwnerToken> = []
     ) async throws -> (manifest: Manifest, previousOwner: Owner?) {
         let operation = OperationID.random()
         var ousted: OwnerToken?
@@ -21,6 +23,10 @@ extension ManifestLog {
             let base = try existing(base)
             try requireLive(base)
             previous = base.owner
+            if continues, base.owner?.token != token {
+                guard isCurrent else { return .lookFirst }
+                throw StorageError(.busy, "volume \(volume) changed hands while it was being opened: try again")
+            }
             if let owner = base.owner, !owner.isReleased, owner.token != token, !ownTokens.contains(owner.token) {
                 guard takeOver, ousted == nil || ousted == owner.token else {
                     // "Busy" is said of the newest manifest only; the owner may have released it since.

@@ -89,7 +89,7 @@ final class NumberedLog<Version: NumberedVersion>: Sendable {
                 let version = try await load(number, bytes, known)
                 remember(version)
                 return version
-            } catch where error.storageCode == .notFound {
+            } catch  where error.storageCode == .notFound {
                 // A part of it is gone, which happens only after a newer version took its place.
                 lost = error
             }
@@ -149,7 +149,7 @@ final class NumberedLog<Version: NumberedVersion>: Sendable {
                     throw StorageError(.alreadyExists, "\(objects.key(1)) exists already: a new volume needs a new id")
                 }
                 return remember(draft.version)
-            } catch where error.storageCode == .unavailable {
+            } catch  where error.storageCode == .unavailable {
                 failures += 1
                 guard failures < Self.failuresMax else { throw inDoubt(1, error) }
                 try await time.sleep(for: .milliseconds(20) * (1 << failures))
@@ -198,10 +198,10 @@ extension NumberedLog {
                 if let end = try await resolve(draft, operation, outcome, mayHaveHappened: failures > 0) { return end }
                 // No answer, and no such object: it did not happen, or will. The same bytes again.
                 failures += 1
-            } catch where error.storageCode == .unavailable {
+            } catch  where error.storageCode == .unavailable {
                 failures += 1
                 guard failures < Self.failuresMax else { throw inDoubt(number, error) }
-            } catch where failures > 0 || outcome != nil {
+            } catch  where failures > 0 || outcome != nil {
                 throw error.storageCode == .corrupt ? error : inDoubt(number, error)
             }
             do {

@@ -47,7 +47,7 @@ public struct NumberedObjects: Sendable {
     public func read(_ number: UInt64) async throws -> [UInt8]? {
         do {
             return try await store.get(key(number))
-        } catch where error.storageCode == .notFound {
+        } catch  where error.storageCode == .notFound {
             return nil
         }
     }

@@ -75,7 +75,7 @@ public struct PinnedVersion: Hashable, Sendable {
     ) async throws -> PinnedVersion {
         do {
             return try PinnedVersion(opening: try await store.get(reference.key), as: reference, keys: keys)
-        } catch where error.storageCode == .notFound {
+        } catch  where error.storageCode == .notFound {
             throw StorageError(.notFound, "object \(reference.key) is missing, which a snapshot names", cause: error)
         }
     }

@@ -22,8 +22,8 @@ extension Engine {
         }
     }
 
-    /// Enters a new volume: first manifest, then what it refers to (`durable`), then the catalog (R3). One whose catalog
-    /// commit fails is never seen, and gc takes what is left of it.
+    /// Enters a new volume: first manifest, then what it refers to (`durable`), then the catalog (R3). One whose
+    /// catalog commit fails is never seen, and gc takes what is left of it.
     func enter(
         _ record: VolumeRecord, beginningWith state: VolumeState, of source: BranchSource? = nil,
         after durable: () async throws -> Void = {}
@@ -65,7 +65,8 @@ extension Engine {
             let (volume, snapshot) = try editor.state.resolve(old)
             if let snapshot { try editor.rename(snapshot.id, to: name) } else { try editor.rename(volume.id, to: name) }
         }
-        let renamed = old.snapshot != nil ? VolumeReference(volume: old.volume, snapshot: name) : VolumeReference(volume: name)
+        let renamed =
+            old.snapshot != nil ? VolumeReference(volume: old.volume, snapshot: name) : VolumeReference(volume: name)
         return try await summary(of: renamed)
     }
     /// Accepts `SNAP` and `VOLUME@SNAP` for a snapshot's new name.
@@ -95,8 +96,8 @@ extension Engine {
             throw StorageError(
                 .invalid,
                 """
-                shrinking '\(name)' from \(ByteSize.format(volume.size)) to \(ByteSize.format(bytes)) discards what lies \
-                beyond: shrink the file system first, then use --force
+                shrinking '\(name)' from \(ByteSize.format(volume.size)) to \(ByteSize.format(bytes)) discards what \
+                lies beyond: shrink the file system first, then use --force
                 """)
         }
         if bytes != volume.size { try await volume.resize(to: bytes) }

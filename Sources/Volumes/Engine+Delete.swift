@@ -34,12 +34,12 @@ extension Engine {
         }
         let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
         let journals = try await LeftJournals.find(for: try await manifest(of: record), context: context)
-        // A journal that holds acknowledged writes keeps the volume under its token: should the deletion be refused, or end
-        // in a crash, the next opening must know that journal for the volume's own.
+        // A journal that holds acknowledged writes keeps the volume under its token: should the deletion be refused, or
+        // end in a crash, the next opening must know that journal for the volume's own.
         let left = journals.continuing.first?.token
         let (claimed, previous) = try await manifests.claim(
             token: left ?? .random(), host: context.host,
-            takeOver: left == nil && settings.takeOver.contains(record.name))
+            takeOver: left == nil && settings.takeOver.contains(record.name), continues: left != nil)
         do {
             try await catalog.commit { try $0.removeVolume(record.id, force: force) }
         } catch {
@@ -71,7 +71,11 @@ extension Engine {
         let count = openVolumes.withLock { $0.attachedSnapshots[snapshot.id] ?? 0 }
         guard count == 0 else {
             throw StorageError(
-                .busy, "snapshot '\(record.name)@\(snapshot.name)' is attached (\(count) connection\(count == 1 ? "" : "s")): detach it first")
+                .busy,
+                """
+                snapshot '\(record.name)@\(snapshot.name)' is attached (\(count) connection\(count == 1 ? "" : "s")): \
+                detach it first
+                """)
         }
     }
 }

@@ -27,7 +27,8 @@ extension Engine: DeviceDirectory {
             let version = try await PinnedVersion.load(snapshot.version, from: store, keys: keys)
             openVolumes.withLock { $0.attachedSnapshots[snapshot.id, default: 0] += 1 }
             return SnapshotDevice(
-                id: snapshot.id, name: "\(record.name)@\(snapshot.name)", size: version.state.sizeBytes, layout: version.state.map,
+                id: snapshot.id, name: "\(record.name)@\(snapshot.name)", size: version.state.sizeBytes,
+                layout: version.state.map,
                 context: context)
         }
         let volume = try await open(record)

@@ -66,7 +66,8 @@ extension Engine {
             let record = VolumeRecord(id: .random(), name: new, created: now, parent: lineage)
             try await self.enter(
                 record, beginningWith: captured.state.startingNewVolume(),
-                of: .volume(volume.id, fromManifest: captured.fromManifest, epoch: epoch), after: { try await captured.waitUntilDurable() })
+                of: .volume(volume.id, fromManifest: captured.fromManifest, epoch: epoch),
+                after: { try await captured.waitUntilDurable() })
             return VolumeReport(of: record, sizeBytes: captured.state.sizeBytes)
         }
     }
@@ -89,7 +90,9 @@ extension Engine {
     /// this data directory left behind in a crash is opened and recovered. What another host holds is `busy`, because
     /// only that host knows what it has acknowledged.
     private func captureState(of record: VolumeRecord) async throws -> (Epoch, CapturedState) {
-        if let volume = await openVolume(record.id) { return (volume.epoch, CapturedState(try await volume.capture(), of: volume)) }
+        if let volume = await openVolume(record.id) {
+            return (volume.epoch, CapturedState(try await volume.capture(), of: volume))
+        }
         let manifest = try await manifest(of: record)
         if manifest.owner?.isReleased ?? true {
             return (manifest.epoch, CapturedState(state: manifest.state, fromManifest: manifest.number))
@@ -98,11 +101,11 @@ extension Engine {
         return (volume.epoch, CapturedState(try await volume.capture(), of: volume))
     }
 
-    /// gc may raise a volume's floor above the manifest that a pin rests on, or pass by while a volume is made, before the
-    /// commit: it starts again from a newer one, with new ids.
+    /// gc may raise a volume's floor above the manifest that a pin rests on, or pass by while a volume is made, before
+    /// the commit: it starts again from a newer one, with new ids.
     func retryingBelowFloor<R>(_ body: () async throws -> R) async throws -> R {
         for _ in 0..<8 {
-            do { return try await body() } catch where error.isBelowFloor { continue }
+            do { return try await body() } catch  where error.isBelowFloor { continue }
         }
         return try await body()
     }

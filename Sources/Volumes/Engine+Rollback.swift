@@ -15,7 +15,8 @@ extension Engine {
         guard let snapshot else { preconditionFailure("a snapshot was named") }
         guard force else {
             throw StorageError(
-                .invalid, "rolling back '\(record.name)' replaces its contents: use --force (they are kept as a snapshot)")
+                .invalid,
+                "rolling back '\(record.name)' replaces its contents: use --force (they are kept as a snapshot)")
         }
         let target = try await PinnedVersion.load(snapshot.version, from: store, keys: keys)
         let volume = try await open(record)
@@ -24,7 +25,8 @@ extension Engine {
             return try await replaceContents(of: record, volume, with: target, named: snapshot)
         }
         return RollbackReport(
-            name: record.name, target: "\(record.name)@\(snapshot.name)", safetySnapshot: "\(record.name)@\(safety.name)")
+            name: record.name, target: "\(record.name)@\(snapshot.name)",
+            safetySnapshot: "\(record.name)@\(safety.name)")
     }
 
     private func replaceContents(
@@ -54,7 +56,8 @@ extension Engine {
         let count = await openVolume(record.id)?.attachedCount ?? 0
         guard count == 0 else {
             throw StorageError(
-                .busy, "volume '\(record.name)' is attached (\(count) connection\(count == 1 ? "" : "s")): detach it first")
+                .busy,
+                "volume '\(record.name)' is attached (\(count) connection\(count == 1 ? "" : "s")): detach it first")
         }
     }
     func forget(_ id: VolumeID) { openVolumes.withLock { $0.openings[id] = nil } }

@@ -18,7 +18,8 @@ extension Engine {
         return EngineStatistics(
             volumes: volumes.sorted { $0.name < $1.name },
             memoryCache: .init(
-                hits: memory.hits, misses: memory.misses, bytes: UInt64(memory.bytes), bytesMax: UInt64(memory.bytesMax)),
+                hits: memory.hits, misses: memory.misses, bytes: UInt64(memory.bytes), bytesMax: UInt64(memory.bytesMax)
+            ),
             diskCache: disk.map { .init(hits: $0.hits, misses: $0.misses, bytes: $0.bytes, bytesMax: $0.bytesMax) },
             recordFetches: context.fetcher.statistics.gets)
     }

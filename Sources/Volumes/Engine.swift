@@ -24,7 +24,8 @@ public final class Engine: Sendable {
     let marks: HighWaterFile
 
     init(
-        store: any ObjectStore, keys: KeyRing, settings: EngineSettings, context: VolumeContext, marks: HighWaterFile, log: Logger
+        store: any ObjectStore, keys: KeyRing, settings: EngineSettings, context: VolumeContext, marks: HighWaterFile,
+        log: Logger
     ) {
         self.store = store
         self.keys = keys

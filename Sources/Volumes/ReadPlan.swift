@@ -45,7 +45,8 @@ struct ReadPlan {
         }
     }
 
-    /// Completes the read if everything is in memory; false when it must wait, and then the buffer's bytes mean nothing.
+    /// Completes the read if everything is in memory; false when it must wait, and then the buffer's bytes mean
+    /// nothing.
     mutating func finishNow(_ context: VolumeContext, into buffer: UnsafeMutableRawBufferPointer) throws -> Bool {
         for hole in holes {
             guard let extents = try context.maps.lookupNow(hole, in: layout) else { return false }

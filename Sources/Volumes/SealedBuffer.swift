@@ -34,8 +34,8 @@ struct LogState: Sendable {
 final class FrozenMemtable: Sendable {
     let memtable: Memtable
     let log: LogState
-    /// Builds the runs (none when there is nothing to hold, several when it is much), then uploads them. Both begin at the freeze, so that a
-    /// snapshot waits for neither longer than it must.
+    /// Builds the runs (none when there is nothing to hold, several when it is much), then uploads them. Both begin at
+    /// the freeze, so that a snapshot waits for neither longer than it must.
     let built: Task<[SealedRun], any Error>
     let uploaded: Task<Void, any Error>
 

@@ -10,7 +10,8 @@ import Uploader
 
 /// From the memtable to a manifest.
 extension Volume {
-    /// Switches the memtable behind the last encoded segment. Called with the lock held, where that is due or asked for.
+    /// Switches the memtable behind the last encoded segment. Called with the lock held, where that is due or asked
+    /// for.
     func freeze(_ state: inout EngineState) {
         guard state.log.position != state.frozenLog.position else { return }
         let frozen = FrozenMemtable(
@@ -51,7 +52,7 @@ extension Volume {
                     coveredWrite: frozen.log.write, coveredTime: frozen.log.time,
                     map: manifest.state.map.adding(level0: runs))
             }
-            try await compactWhereDue()
+            compactions.yield()
         } catch {
             fail(StorageError(error.storageCode, "volume \(name) cannot checkpoint", cause: error))
         }
@@ -70,11 +71,14 @@ extension Volume {
         }
     }
 
-    /// Repeats `body` while the store does not answer, until it does or the volume has failed.
+    /// Repeats `body` while the store does not answer, or refuses for a reason that an operator can mend, until it does
+    /// or the volume has failed.
     func persisting<R: Sendable>(_ body: @Sendable () async throws -> R) async throws -> R {
         var delay = Duration.milliseconds(250)
         while true {
-            do { return try await body() } catch let error as StorageError where error.code == .unavailable {
+            do { return try await body() } catch let error as StorageError
+                where [.unavailable, .denied, .full].contains(error.code)
+            {
                 try state.withLock { if let failure = $0.failure { throw failure } }
                 context.log.warning("\(name): the store does not answer, trying again: \(error)")
                 try await context.time.sleep(for: delay)
@@ -83,7 +87,14 @@ extension Volume {
         }
     }
 
-    /// One step of compaction after a checkpoint, more when level 0 has grown long; none when the volume is to end.
+    /// The compaction task's step, after a checkpoint, so that no checkpoint waits for it.
+    func compact() async {
+        do { try await compactWhereDue() } catch {
+            fail(StorageError(error.storageCode, "volume \(name) cannot compact its map", cause: error))
+        }
+    }
+
+    /// One step of compaction, more when level 0 has grown long; none when the volume is to end.
     private func compactWhereDue() async throws {
         repeat {
             let (layout, isEnding) = state.withLock { ($0.layout, $0.isClosing || $0.failure != nil) }

@@ -51,17 +51,21 @@ extension Volume {
 
     /// Returns when all that was written is encoded, in the manifest, and compacted as far as it will be.
     private func endCheckpoints() async throws {
-        sealedBuffers.finish()
-        frozenMemtables.finish()
+        finishStreams()
         for task in tasks.withLock({ $0 }) { await task.value }
         if let failure { throw failure }
     }
 
     /// When it returns nothing of this opening runs any more, so that the next one has the journals to itself.
     private func stop() async {
-        sealedBuffers.finish()
-        frozenMemtables.finish()
+        finishStreams()
         await uploader.stop()
         for task in tasks.withLock({ $0 }) { await task.value }
+    }
+
+    private func finishStreams() {
+        sealedBuffers.finish()
+        frozenMemtables.finish()
+        compactions.finish()
     }
 }

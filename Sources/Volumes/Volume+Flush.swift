@@ -21,9 +21,25 @@ extension Volume {
             try await journal.sync(upTo: last)
         } catch {
             // The journal of this generation never acknowledges again; the bucket still can.
+            retire(journal, because: error)
             return try await flushToStore()
         }
         try state.withLock { if let failure = $0.failure { throw failure } }
+    }
+
+    /// After one failed write or sync a journal is no longer believed: what was written goes to the bucket, and then
+    /// the volume ends, so that the next attach opens it with a new one.
+    func retire(_ journal: Journal, because error: any Error) {
+        let isFirst = state.withLock { state in
+            defer { state.isRetiringJournal = true }
+            return !state.isRetiringJournal && state.failure == nil
+        }
+        guard isFirst else { return }
+        context.log.error("\(name): the journal \(journal.path) failed, the volume will be opened anew: \(error)")
+        Task {
+            do { try await flushToStore() } catch { context.log.error("\(name): \(error)") }
+            fail(StorageError(.unavailable, "the journal of volume \(name) failed: attach it again", cause: error))
+        }
     }
 
     /// Returns when all that was written before the call is in the bucket. Flushes that come together share a segment:

@@ -7,15 +7,15 @@ import StoreCore
 import Synchronization
 import Uploader
 
-/// Opening for writing: claim, close what came before, replay (design: ownership, fencing).
+/// Opening for writing: claim, close what came before, replay (docs/architecture.md).
 extension Volume {
     /// Claims the volume and recovers it to the last state that was promised.
     ///
-    /// The order is what makes it safe. The journal's token is on disk before the claim that names it, so that a crash in
-    /// between leaves either the old owner or a new one whose journal exists. Older epochs are fenced before the log is
-    /// read, so that what is read is all that was ever acknowledged. A journal is replayed only if it holds the token of
-    /// the manifest that this opening replaces; the same token is claimed again, so that a crash during recovery finds
-    /// both generations.
+    /// The order is what makes it safe. The journal's token is on disk before the claim that names it, so that a crash
+    /// in between leaves either the old owner or a new one whose journal exists. Older epochs are fenced before the log
+    /// is read, so that what is read is all that was ever acknowledged. A journal is replayed only if it holds the
+    /// token of the manifest that this opening replaces; the same token is claimed again, so that a crash during
+    /// recovery finds both generations.
     ///
     /// Throws `busy` when another holds it, unless `takeOver`.
     static func open(
@@ -37,7 +37,8 @@ extension Volume {
         do {
             // Who owns the volume already takes over from nobody: a rival that came since ended what the journals hold.
             let (manifest, _) = try await manifests.claim(
-                token: token, host: context.host, takeOver: takeOver && left.continuing.isEmpty)
+                token: token, host: context.host, takeOver: takeOver && left.continuing.isEmpty,
+                continues: !left.continuing.isEmpty)
             isRefused = false
             try marks.observe(.manifest(id), manifest.number)
             volume = try await recover(
@@ -57,7 +58,8 @@ extension Volume {
             throw error
         }
         for journal in left.foreign {
-            context.log.warning("\(name): the journal \(journal.path) belongs to an opening that lost the volume; it is kept")
+            context.log.warning(
+                "\(name): the journal \(journal.path) belongs to an opening that lost the volume; it is kept")
         }
         return volume
     }
@@ -73,7 +75,8 @@ extension Volume {
         }
         return try await Journal.create(
             directory: directory, volume: current.volume, token: token, epoch: current.epoch.next, keys: context.keys,
-            limits: JournalLimits(fileBytes: settings.journalFileBytes, bytesMax: Int(settings.journalBytes)), disk: context.disk, time: context.time)
+            limits: JournalLimits(fileBytes: settings.journalFileBytes, bytesMax: Int(settings.journalBytes)),
+            disk: context.disk, time: context.time)
     }
 
     /// Fences the epochs before this one, reads the log behind the covered position, and starts the engine there.
@@ -84,7 +87,8 @@ extension Volume {
         var ends = manifest.closedEpochs
         for epoch in manifest.openEpochs where epoch < manifest.epoch {
             let end = try await EpochLog.close(
-                epoch, after: manifest.firstUncovered(of: epoch), by: manifest.epoch, volume: manifest.volume, store: context.store,
+                epoch, after: manifest.firstUncovered(of: epoch), by: manifest.epoch, volume: manifest.volume,
+                store: context.store,
                 keys: context.keys, time: context.time)
             ends.append(ClosedEpoch(epoch: epoch, end: end))
         }
@@ -94,7 +98,8 @@ extension Volume {
             name: name, manifest: manifest, recovered: state, settings: settings, context: context,
             manifests: manifests, journal: journal,
             uploader: Uploader(
-                store: context.store, slots: context.slots, time: context.time, seed: UInt64(truncatingIfNeeded: manifest.volume.bits)),
+                store: context.store, slots: context.slots, time: context.time,
+                seed: UInt64(truncatingIfNeeded: manifest.volume.bits)),
             closings: ends)
     }
 
@@ -120,10 +125,11 @@ extension Volume {
     private func report(_ summary: JournalReplaySummary, of generation: JournalGeneration) {
         context.log.info("\(name): replayed \(summary.entries) writes from the journal \(generation.path)")
         guard !summary.isComplete else { return }
+        let surprise = summary.isSameBoot ? " although the host kept running" : ""
         context.log.error(
             """
-            \(name): the journal \(generation.path) is not whole\(summary.isSameBoot ? " although the host kept running" : "") \
-            (\(summary.tornBytes) bytes torn): every flushed write is there, later ones that were answered may be lost
+            \(name): the journal \(generation.path) is not whole\(surprise) (\(summary.tornBytes) bytes torn): \
+            every flushed write is there, later ones that were answered may be lost
             """)
     }
     private func replay(_ entry: JournalEntry, from generation: JournalGeneration) async throws {

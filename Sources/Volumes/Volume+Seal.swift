@@ -29,7 +29,8 @@ extension Volume {
                 keepInCache(segment, from: sealed.buffer)
                 return segment
             }
-            let waiters = state.withLock { $0.take(segment, of: sealed, freeze: freeze) }
+            let extents = segment.extents
+            let waiters = state.withLock { $0.take(segment, extents, of: sealed, freeze: freeze) }
             let number = uploader.submit(
                 key: segment.reference.id.key, bytes: segment.bytes, sha256: segment.objectHash)
             precondition(number == sealed.ordinal, "uploads and seals are counted alike")
@@ -39,7 +40,8 @@ extension Volume {
         }
     }
 
-    private func encode(_ buffer: WriteBuffer, at position: LogPosition, after previous: Digest) throws -> SealedSegment {
+    private func encode(_ buffer: WriteBuffer, at position: LogPosition, after previous: Digest) throws -> SealedSegment
+    {
         guard let firstWrite = buffer.firstWrite, let lastWrite = buffer.lastWrite else {
             preconditionFailure("an empty buffer was sealed")
         }
@@ -65,7 +67,9 @@ extension Volume {
     /// What was just written is likely to be read: it stays in memory when the buffer goes.
     private func keepInCache(_ segment: SealedSegment, from buffer: WriteBuffer) {
         for entry in segment.index.entries {
-            guard case .data(let record, 0) = entry.content, UInt64(record.blockCount) == entry.range.count else { continue }
+            guard case .data(let record, 0) = entry.content, UInt64(record.blockCount) == entry.range.count else {
+                continue
+            }
             context.records.insert(segment.reference, record, buffer.bytes(of: entry.range))
         }
     }
@@ -123,9 +127,9 @@ extension Volume {
 extension EngineState {
     /// Takes an encoded segment into the memtable; returns whom to tell that the freeze they asked for is done.
     mutating func take(
-        _ segment: SealedSegment, of sealed: SealedBuffer, freeze: (inout EngineState) -> Void
+        _ segment: SealedSegment, _ extents: [Extent], of sealed: SealedBuffer, freeze: (inout EngineState) -> Void
     ) -> [CheckedContinuation<Void, any Error>] {
-        memtable.insert(segment.extents)
+        memtable.insert(extents)
         log = LogState(
             position: sealed.position, hash: segment.reference.contentHash, write: segment.index.lastWrite,
             time: segment.index.lastTime, sizeBytes: segment.index.volumeBytes, ordinal: sealed.ordinal)

@@ -33,7 +33,11 @@ extension Volume {
             state.roomWaits[state.lastRoomWait] = wait
             return (state.lastRoomWait, wait)
         }
-        let result = await withTaskCancellationHandler { await wait.result } onCancel: { wait.cancel() }
+        let result = await withTaskCancellationHandler {
+            await wait.result
+        } onCancel: {
+            wait.cancel()
+        }
         try state.withLock { state in
             state.roomWaits[number] = nil
             if let failure = state.failure { throw failure }

@@ -109,7 +109,8 @@ extension Volume {
     /// shows no old data. Durable when it returns. Throws `invalid` for a size that is no multiple of 4096.
     public func resize(to bytes: UInt64) async throws {
         guard bytes > 0, bytes <= Limits.volumeBytesMax, bytes % UInt64(blockBytes) == 0 else {
-            throw StorageError(.invalid, "a volume's size is a multiple of 4096 up to \(ByteSize.format(Limits.volumeBytesMax))")
+            throw StorageError(
+                .invalid, "a volume's size is a multiple of 4096 up to \(ByteSize.format(Limits.volumeBytesMax))")
         }
         try await applyResize(to: bytes)
         try await flushToStore()
@@ -145,29 +146,41 @@ extension Volume {
     func apply(
         _ change: JournalAppend, holding lock: RangeLocks.ID?, replaying: Bool = false
     ) throws -> ApplyOutcome {
-        try state.withLock { state in
-            try checkServing(state)
-            if let range = change.range {
-                guard range.end.byteOffset <= state.sizeBytes else {
-                    throw StorageError(.invalid, "\(range) lies beyond the end of \(name)")
-                }
-                guard !state.locks.conflicts(with: range, except: lock) else { return .mustWait(movements: state.movements) }
-            }
-            let bytes = change.byteCount
-            let hasRoom = bytes == 0 || state.bufferedBytes + bytes <= settings.writeBufferBytes
-            guard hasRoom, state.frozen.count < Self.frozenMemtablesMax else { return .mustWait(movements: state.movements) }
-            let sequence = state.nextWrite
-            // A replayed change stays in the journal that it came from.
-            if let journal, !replaying {
-                guard try journal.appendNow(sequence, change) else {
-                    return .journalIsFull(entryBytes: change.entryBytes)
-                }
-            }
-            state.nextWrite = sequence.next
-            state.add(change, sequence, at: context.time.now())
-            if state.active.isFull { sealActive(&state) } else { armTimer(&state) }
-            return .applied(sequence)
+        do {
+            return try state.withLock { state in try apply(change, to: &state, holding: lock, replaying: replaying) }
+        } catch  where journal?.hasFailed ?? false {
+            if let journal { retire(journal, because: error) }
+            throw error
         }
+    }
+    private func apply(
+        _ change: JournalAppend, to state: inout EngineState, holding lock: RangeLocks.ID?, replaying: Bool
+    ) throws -> ApplyOutcome {
+        try checkServing(state)
+        if let range = change.range {
+            guard range.end.byteOffset <= state.sizeBytes else {
+                throw StorageError(.invalid, "\(range) lies beyond the end of \(name)")
+            }
+            guard !state.locks.conflicts(with: range, except: lock) else {
+                return .mustWait(movements: state.movements)
+            }
+        }
+        let bytes = change.byteCount
+        let hasRoom = bytes == 0 || state.bufferedBytes + bytes <= settings.writeBufferBytes
+        guard hasRoom, state.frozen.count < Self.frozenMemtablesMax else {
+            return .mustWait(movements: state.movements)
+        }
+        let sequence = state.nextWrite
+        // A replayed change stays in the journal that it came from.
+        if let journal, !replaying {
+            guard try journal.appendNow(sequence, change) else {
+                return .journalIsFull(entryBytes: change.entryBytes)
+            }
+        }
+        state.nextWrite = sequence.next
+        state.add(change, sequence, at: context.time.now())
+        if state.active.isFull { sealActive(&state) } else { armTimer(&state) }
+        return .applied(sequence)
     }
 
     func checkServing(_ state: EngineState) throws {

@@ -15,8 +15,8 @@ import Uploader
 /// A read looks through active buffer, sealed buffers, memtables and runs, newest first.
 ///
 /// Invariants
-/// - Order of `nextWrite`, of journal entries, of effects in the active buffer and of the log are one and the same (R2):
-///   all are advanced in one critical section of `state`.
+/// - Order of `nextWrite`, of journal entries, of effects in the active buffer and of the log are one and the same
+///   (R2): all are advanced in one critical section of `state`.
 /// - `sealed` is oldest first; its members leave from the front, when durable. The memtables hold exactly the segments
 ///   after the manifest's covered position that are encoded. So a block is never in no layer.
 /// - A frozen memtable leaves only after the manifest that covers it was committed and its map is `layout`.
@@ -40,7 +40,9 @@ public final class Volume: BlockDevice {
     let manifestLock = AsyncLock()
     let sealedBuffers: AsyncStream<SealedBuffer>.Continuation
     let frozenMemtables: AsyncStream<FrozenMemtable>.Continuation
-    /// Encoding, checkpointing and the removal of replayed journals; they end with `close` or `abandon`.
+    /// A checkpoint may have made a compaction due.
+    let compactions: AsyncStream<Void>.Continuation
+    /// Encoding, checkpointing, compaction and the removal of replayed journals; they end with `close` or `abandon`.
     let tasks = Mutex<[Task<Void, Never>]>([])
     /// Of epochs before this one, found when the volume was opened; the first checkpoint records them.
     let closings: [ClosedEpoch]
@@ -54,7 +56,7 @@ public final class Volume: BlockDevice {
         self.summary = "zerofs volume \(name)"
         self.id = manifest.volume
         self.epoch = manifest.epoch
-        self.settings = settings
+        self.settings = settings.sound
         self.context = context
         self.manifests = manifests
         self.journal = journal
@@ -65,6 +67,9 @@ public final class Volume: BlockDevice {
         let (memtables, memtablesEnd) = AsyncStream.makeStream(of: FrozenMemtable.self)
         self.sealedBuffers = buffersEnd
         self.frozenMemtables = memtablesEnd
+        let (compactionsDue, compactionsEnd) = AsyncStream.makeStream(
+            of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        self.compactions = compactionsEnd
         uploader.onAdvance { [weak self] in self?.becameDurable(upTo: $0) }
         // A fence ends the service of this writer for good (R4).
         uploader.onEnd { [weak self] in self?.fail($0) }
@@ -72,6 +77,7 @@ public final class Volume: BlockDevice {
             $0 = [
                 Task { [weak self] in for await buffer in buffers { await self?.encode(buffer) } },
                 Task { [weak self] in for await memtable in memtables { await self?.checkpoint(memtable) } },
+                Task { [weak self] in for await _ in compactionsDue { await self?.compact() } },
             ]
         }
     }
@@ -117,5 +123,6 @@ struct EngineState {
     var lastRoomWait: UInt64 = 0
     var attachedCount = 0
     var isClosing = false
+    var isRetiringJournal = false
     var failure: StorageError?
 }

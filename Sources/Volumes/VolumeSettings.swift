@@ -1,6 +1,6 @@
 import StoreCore
 
-/// When FLUSH and FUA are answered (design: durability).
+/// When FLUSH and FUA are answered; see docs/architecture.md.
 public enum Durability: String, Sendable, Codable, CaseIterable {
     /// All earlier writes are in the bucket.
     case store
@@ -11,7 +11,7 @@ public enum Durability: String, Sendable, Codable, CaseIterable {
 /// How a volume is served. Bytes are bytes; every field has the default that `zerofs init` writes.
 public struct VolumeSettings: Sendable {
     public var durability = Durability.store
-    /// Written data held in memory until it is in the bucket; when it is full, writes wait.
+    /// Written data held in memory until it is in the bucket; when it is full, writes wait. At least 48 MiB are used.
     public var writeBufferBytes = 256 << 20
     /// A segment that is not full is sealed when its oldest write is this old.
     public var uploadDelay = Duration.seconds(5)
@@ -30,4 +30,13 @@ public struct VolumeSettings: Sendable {
     /// Every write through the journal first. Without it a killed server loses what was written since the last flush.
     public var isJournaled = true
     public init() {}
+}
+
+extension VolumeSettings {
+    /// With room for some segments: in less, a write could wait for ever for a buffer that nothing seals.
+    var sound: VolumeSettings {
+        var settings = self
+        settings.writeBufferBytes = max(writeBufferBytes, 4 * Limits.segmentBytesTarget)
+        return settings
+    }
 }

@@ -94,7 +94,9 @@ import Volumes
             if key.text.contains("/log/") { throw StorageError(.unavailable, "the store is away") }
         }
         let writing = Task {
-            for piece in 0..<16 as Range<UInt64> { try await device.write(pattern(piece, count: 1 << 20), at: piece << 20) }
+            for piece in 0..<16 as Range<UInt64> {
+                try await device.write(pattern(piece, count: 1 << 20), at: piece << 20)
+            }
         }
         try await Task.sleep(for: .milliseconds(300))
         _ = try await two.attach("v")
@@ -111,19 +113,22 @@ import Volumes
         _ = try await engine.create("v", sizeBytes: 1 << 20)
         let device = try await engine.attach("v")
         try await device.write(pattern(1, count: 4096), at: 0, fua: true)
-        // The second segment gets through, its run is refused a moment later, and the third segment is on its way till then.
+        // The second segment gets through, its run is refused a moment later, and the third segment is on its way
+        // till then.
         store.beforeCreate { key in
             if key.text.contains("/map/") {
                 try await Task.sleep(for: .milliseconds(300))
-                throw StorageError(.denied, "the credentials were revoked")
+                throw StorageError(.invalid, "the request is refused for good")
             }
-            if key.text.contains("/log/"), key.text.hasSuffix("3") { throw StorageError(.unavailable, "the store is away") }
+            if key.text.contains("/log/"), key.text.hasSuffix("3") {
+                throw StorageError(.unavailable, "the store is away")
+            }
         }
         try await device.write(pattern(2, count: 4096), at: 4096)
         let snapshot = Task { try await engine.snapshot("v", name: "s") }
         try await Task.sleep(for: .milliseconds(100))
         try await device.write(pattern(3, count: 4096), at: 8192)
-        await #expect { try await device.flush() } throws: { ($0 as? StorageError)?.code == .denied }
+        await #expect { try await device.flush() } throws: { ($0 as? StorageError)?.code == .invalid }
         await #expect(throws: StorageError.self) { try await snapshot.value }
         await engine.abandon()
     }
@@ -140,7 +145,10 @@ import Volumes
         let other = try await TestBed(sharing: bed).open()
         let passes = Mutex(0)
         store.beforeCreate { key in
-            guard key.text.hasSuffix("/manifest/fffffffffffffffe"), passes.withLock({ $0 += 1; return $0 == 1 })
+            guard key.text.hasSuffix("/manifest/fffffffffffffffe"),
+                passes.withLock({
+                    $0 += 1; return $0 == 1
+                })
             else { return }
             _ = try await other.collectGarbage(dryRun: false) { _ in }
         }

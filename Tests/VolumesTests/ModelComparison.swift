@@ -5,8 +5,8 @@ import StoreCore
 import Testing
 import Volumes
 
-/// Random commands against the engine and against arrays in memory. The seed is in the test's name; ZEROFS_MODEL_SEED and
-/// ZEROFS_MODEL_STEPS run another.
+/// Random commands against the engine and against arrays in memory. The seed is in the test's name;
+/// ZEROFS_MODEL_SEED and ZEROFS_MODEL_STEPS run another.
 @Suite struct EngineAgreesWithModel {
     static let seeds: [UInt64] = number("ZEROFS_MODEL_SEED").map { [$0] } ?? [1, 2, 3, 4]
     static let steps: Int = number("ZEROFS_MODEL_STEPS").map { Int($0) } ?? 500
@@ -17,7 +17,9 @@ import Volumes
         try await model.run(steps: Self.steps)
     }
 
-    private static func number(_ variable: String) -> UInt64? { getenv(variable).flatMap { UInt64(String(cString: $0)) } }
+    private static func number(_ variable: String) -> UInt64? {
+        getenv(variable).flatMap { UInt64(String(cString: $0)) }
+    }
 }
 
 /// One run: what the volumes should hold, and the engine that should hold it.
@@ -105,7 +107,8 @@ private struct ModelRun {
     }
     private mutating func write() async throws {
         let name = anyVolume(), range = range()
-        let bytes = random.next() % 3 == 0
+        let bytes =
+            random.next() % 3 == 0
             ? [UInt8](repeating: UInt8(truncatingIfNeeded: random.next()), count: range.count)
             : pattern(random.next(), count: range.count)
         try await device(name).write(bytes, at: UInt64(range.lowerBound), fua: random.next() % 16 == 0)
@@ -180,7 +183,8 @@ private struct ModelRun {
     private mutating func checkAll() async throws {
         for (name, expected) in volumes.merging(snapshots, uniquingKeysWith: { $1 }) {
             let found = try await device(name).bytes(at: 0, count: expected.count)
-            let wrong = isEqual(found[...], expected[...])
+            let wrong =
+                isEqual(found[...], expected[...])
                 ? nil : zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset
             #expect(wrong == nil, "seed \(seed): \(name) differs at byte \(wrong ?? 0)")
             try await checkStatus(of: name, expected)
@@ -203,7 +207,10 @@ private struct ModelRun {
 
 /// Byte by byte in a debug build, megabytes take minutes.
 private func isEqual(_ a: ArraySlice<UInt8>, _ b: ArraySlice<UInt8>) -> Bool {
-    a.count == b.count && a.withUnsafeBytes { a in b.withUnsafeBytes { b in
-        a.isEmpty || memcmp(a.baseAddress!, b.baseAddress!, a.count) == 0
-    } }
+    a.count == b.count
+        && a.withUnsafeBytes { a in
+            b.withUnsafeBytes { b in
+                a.isEmpty || memcmp(a.baseAddress!, b.baseAddress!, a.count) == 0
+            }
+        }
 }

@@ -76,7 +76,9 @@ import Volumes
         let last = try await bed.open()
         let device = try await last.attach("v")
         for round in 0...4 {
-            #expect(try await device.bytes(at: UInt64(round) * 4096, count: 4096) == pattern(UInt64(round) + 1, count: 4096))
+            #expect(
+                try await device.bytes(at: UInt64(round) * 4096, count: 4096) == pattern(UInt64(round) + 1, count: 4096)
+            )
         }
         try await last.close()
     }
