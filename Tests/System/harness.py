@@ -176,7 +176,9 @@ class Case:
         tails = []
         for server in self.servers[-2:]:
             if server.log.exists():
-                tail = server.log.read_text(errors="replace").splitlines()[-lines:]
+                text = server.log.read_text(errors="replace").splitlines()
+                crash = next((i for i, line in enumerate(text) if "crashed" in line or "Fatal error" in line), None)
+                tail = text[-lines:] if crash is None else text[max(crash - 3, 0) : crash + 60]
                 tails += [f"--- {server.log.relative_to(self.folder)}", *tail]
         return "\n".join(tails)
 
