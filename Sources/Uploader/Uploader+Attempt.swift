@@ -25,6 +25,9 @@ extension Uploader {
         guard let object else { return slots.release() }
         let result = await create(object)
         slots.release()
+        if case .failed(let error) = result {
+            for handler in state.withLock({ $0.failureHandlers }) { handler(error) }
+        }
         let (actions, stopping) = state.withLock { state in
             state.attempts -= 1
             defer { if state.attempts == 0 { state.stopping = [] } }

@@ -23,6 +23,7 @@ public final class Uploader: Sendable {
         var waiters = UploadWaiters()
         var handlers: [@Sendable (UInt64) -> Void] = []
         var endHandlers: [@Sendable (StorageError) -> Void] = []
+        var failureHandlers: [@Sendable (StorageError) -> Void] = []
         /// The frontier that handlers were told of; one task at a time tells them.
         var announced: UInt64 = 0
         var isAnnouncing = false
@@ -76,6 +77,11 @@ public final class Uploader: Sendable {
     /// Who waits already for a number goes on after the handlers were told of it.
     public func onAdvance(_ body: @escaping @Sendable (UInt64) -> Void) {
         state.withLock { $0.handlers.append(body) }
+    }
+
+    /// Called after each attempt that failed and will be made again: for the log. Must not block.
+    public func onFailure(_ body: @escaping @Sendable (StorageError) -> Void) {
+        state.withLock { $0.failureHandlers.append(body) }
     }
 
     /// Called once, when a fence or a stop ends the uploads; at once if that has happened.

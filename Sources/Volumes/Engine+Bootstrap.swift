@@ -31,14 +31,17 @@ extension Engine {
     /// Opens a store. Claims nothing.
     ///
     /// Throws `notFound` where there is none, `denied` for the wrong passphrase or key file, `unsupported` for a store
-    /// of a newer format or an object store that ignores conditions.
+    /// of a newer format.
     public static func open(
         store: any ObjectStore, unlock: Unlock, settings: EngineSettings, time: any TimeSource, log: Logger
     ) async throws -> Engine {
         guard let newest = try await superblocks(store).newest() else {
             throw StorageError(.notFound, "there is no zerofs store in \(store.location): make one with `zerofs init`")
         }
-        let superblock = try Superblock(decoding: newest.bytes)
+        let superblock: Superblock
+        do { superblock = try Superblock(decoding: newest.bytes) } catch {
+            throw StorageError(error.code, "object \(superblocks(store).key(newest.number)): \(error.message)")
+        }
         let keyDeriver = BlockingPool(name: "zerofs-keys", threads: 1)
         let keys = try await keyDeriver.run { try superblock.unlock(unlock) }
         let context = try await makeContext(store: store, keys: keys, settings: settings, time: time, log: log)

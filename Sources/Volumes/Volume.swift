@@ -1,3 +1,4 @@
+import Logging
 import BlockMap
 import Cache
 import Journal
@@ -71,6 +72,9 @@ public final class Volume: BlockDevice {
             of: Void.self, bufferingPolicy: .bufferingNewest(1))
         self.compactions = compactionsEnd
         uploader.onAdvance { [weak self] in self?.becameDurable(upTo: $0) }
+        uploader.onFailure { [log = context.log, name] in
+            log.warning("volume \(name): an upload failed and is tried again: \($0)")
+        }
         // A fence ends the service of this writer for good (R4).
         uploader.onEnd { [weak self] in self?.fail($0) }
         tasks.withLock {
