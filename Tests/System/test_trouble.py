@@ -211,7 +211,8 @@ def test_a_flush_waits_for_a_full_store_and_the_log_says_why(t):
     check(waiting.thread.is_alive(), "80 MiB were flushed into 48 MiB")
     status, _ = server.http("GET", "/healthz")
     equal(status, 200, "the server answers meanwhile")
-    all_is_there(handle, first)
+    # The flush holds its own handle.
+    all_is_there(server.connect(), first)
     small.resize("400M")
     waiting.join(40)
     server.kill()
