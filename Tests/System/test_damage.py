@@ -64,11 +64,13 @@ def restore(store, good):
 
 
 def samples(store):
-    """The newest and largest object of each kind."""
+    """The newest and the largest object of each kind: an older manifest or catalog may be needed by nobody."""
     kinds = {}
     for key, size in store.objects().items():
-        kinds.setdefault(kind(key), []).append((size, key))
-    return {k: sorted({max(found)[1], min(found, key=lambda f: f[1])[1]}) for k, found in kinds.items()}
+        kinds.setdefault(kind(key), []).append(((store.directory / key).stat().st_mtime_ns, size, key))
+    return {
+        k: sorted({max(found)[2], max(found, key=lambda f: f[1:])[2]}) for k, found in kinds.items()
+    }
 
 
 def read_must_not_lie(t, store, contents, what):
