@@ -120,6 +120,6 @@ struct Session {
         settings.diskCacheBytes = 0
         settings.takeOver = takeOver.map { [$0.volume] } ?? []
         return try await Engine.open(
-            store: opened.store, unlock: unlock, settings: settings, time: SystemTime(), log: log)
+            store: opened.store, unlock: unlock, settings: settings, log: log)
     }
 }

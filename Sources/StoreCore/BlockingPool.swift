@@ -8,7 +8,8 @@ import Synchronization
 /// A job that was submitted runs to its end: cancelling the task that waits for it does not stop it.
 /// Thread-safe.
 public final class BlockingPool: Sendable {
-    private let queue: JobQueue
+    /// nil where the caller's own thread does the work.
+    private let queue: JobQueue?
 
     /// - Parameters:
     ///   - name: of the threads, as `top` and `gdb` show it; the kernel keeps 15 bytes, the number included.
@@ -17,17 +18,30 @@ public final class BlockingPool: Sendable {
         precondition(threads > 0, "a pool needs a thread")
         queue = JobQueue(name: name, threadsMax: threads)
     }
-    deinit { queue.close() }
+    private init() { queue = nil }
+    deinit { queue?.close() }
+
+    /// A pool without threads, for a simulation: work runs where its caller does, between two suspensions, so that
+    /// others run before and after it as they would.
+    public static func inline() -> BlockingPool { BlockingPool() }
 
     /// Runs `body` on a thread of the pool and returns what it returns. Throws what it throws, or `unavailable` when
     /// the system gives no thread.
     public func run<R: Sendable>(_ body: @escaping @Sendable () throws -> R) async throws -> R {
-        try await withCheckedThrowingContinuation { continuation in
+        guard let queue else { return try await runHere(body) }
+        return try await withCheckedThrowingContinuation { continuation in
             queue.submit(
                 JobQueue.Job(
                     run: { continuation.resume(with: Result(catching: body)) },
                     refuse: { continuation.resume(throwing: $0) }))
         }
+    }
+
+    private func runHere<R: Sendable>(_ body: @Sendable () throws -> R) async throws -> R {
+        await Task.yield()
+        let result = Result(catching: body)
+        await Task.yield()
+        return try result.get()
     }
 }
 

@@ -17,11 +17,11 @@ extension Engine {
     /// Makes a store: probes what the object store can do, then writes superblock and an empty catalog.
     ///
     /// Throws `alreadyExists` where there is one, `unsupported` where conditional creation is not honoured.
-    public static func initialize(store: any ObjectStore, unlock: Unlock, time: any TimeSource) async throws {
+    public static func initialize(store: any ObjectStore, unlock: Unlock, machine: Machine = .system) async throws {
         guard try await superblocks(store).newestNumber() == nil else { throw exists(store) }
         try await StoreProbe.check(store)
-        let keyDeriver = BlockingPool(name: "zerofs-keys", threads: 1)
-        let (superblock, _) = try await keyDeriver.run { try Superblock.create(unlock: unlock, created: time.now()) }
+        let now = machine.time.now()
+        let (superblock, _) = try await machine.workers.run { try Superblock.create(unlock: unlock, created: now) }
         guard try await superblocks(store).create(1, superblock.encode()) == .created else { throw exists(store) }
     }
     private static func exists(_ store: any ObjectStore) -> StorageError {
@@ -33,7 +33,7 @@ extension Engine {
     /// Throws `notFound` where there is none, `denied` for the wrong passphrase or key file, `unsupported` for a store
     /// of a newer format.
     public static func open(
-        store: any ObjectStore, unlock: Unlock, settings: EngineSettings, time: any TimeSource, log: Logger
+        store: any ObjectStore, unlock: Unlock, settings: EngineSettings, machine: Machine = .system, log: Logger
     ) async throws -> Engine {
         guard let newest = try await superblocks(store).newest() else {
             throw StorageError(.notFound, "there is no zerofs store in \(store.location): make one with `zerofs init`")
@@ -42,9 +42,8 @@ extension Engine {
         do { superblock = try Superblock(decoding: newest.bytes) } catch {
             throw StorageError(error.code, "object \(superblocks(store).key(newest.number)): \(error.message)")
         }
-        let keyDeriver = BlockingPool(name: "zerofs-keys", threads: 1)
-        let keys = try await keyDeriver.run { try superblock.unlock(unlock) }
-        let context = try await makeContext(store: store, keys: keys, settings: settings, time: time, log: log)
+        let keys = try await machine.workers.run { try superblock.unlock(unlock) }
+        let context = try await makeContext(store: store, keys: keys, settings: settings, machine: machine, log: log)
         let marks = try await HighWaterFile.open(
             path: settings.dataDirectory + "/high-water", disk: context.disk)
         let engine = Engine(store: store, keys: keys, settings: settings, context: context, marks: marks, log: log)
@@ -53,20 +52,22 @@ extension Engine {
     }
 
     private static func makeContext(
-        store: any ObjectStore, keys: KeyRing, settings: EngineSettings, time: any TimeSource, log: Logger
+        store: any ObjectStore, keys: KeyRing, settings: EngineSettings, machine: Machine, log: Logger
     ) async throws -> VolumeContext {
         let records = RecordCache(bytes: settings.memoryCacheBytes)
         let disk =
             settings.diskCacheBytes > 0
-            ? try await DiskCache(directory: settings.dataDirectory + "/cache", bytesMax: settings.diskCacheBytes) : nil
+            ? try await DiskCache(
+                directory: settings.dataDirectory + "/cache", bytesMax: settings.diskCacheBytes, disk: machine.cacheDisk
+            ) : nil
         let relocations = RelocationLog(store: store, keys: keys)
         return VolumeContext(
-            store: store, keys: keys, time: time, slots: UploadSlots(inFlightMax: settings.uploadsInFlightMax),
+            store: store, keys: keys, time: machine.time, slots: UploadSlots(inFlightMax: settings.uploadsInFlightMax),
             maps: MapReader(store: store, keys: keys, pages: PageCache(bytes: settings.mapCacheBytes)),
             fetcher: RecordFetcher(
                 store: store, keys: keys, memory: records, disk: disk,
                 relocation: { try await relocations.relocation(of: $0) }),
-            records: records, relocations: relocations, workers: BlockingPool(name: "zerofs-work", threads: 2),
-            disk: SystemDisk.shared, journalDirectory: settings.dataDirectory + "/journal", host: hostName(), log: log)
+            records: records, relocations: relocations, workers: machine.workers,
+            disk: machine.disk, journalDirectory: settings.dataDirectory + "/journal", host: machine.host, log: log)
     }
 }

@@ -10,10 +10,8 @@ extension Engine {
         if !dryRun {
             for volume in await soundVolumes() { try await volume.checkpointNow() }
         }
-        var options = GCOptions()
-        options.retention = settings.retention
         let collector = GarbageCollector(
-            store: store, keys: keys, catalog: catalog, maps: context.maps, time: context.time, options: options)
+            store: store, keys: keys, catalog: catalog, maps: context.maps, time: context.time, options: settings.gc)
         return try await collector.collect(dryRun: dryRun) { progress(ProgressReport(phase: $0, done: $1, total: $2)) }
     }
 

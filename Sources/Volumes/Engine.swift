@@ -1,7 +1,6 @@
 import BlockMap
 import Cache
 import Codec
-import Glibc
 import Logging
 import ObjectStorage
 import Snapshots
@@ -87,11 +86,4 @@ struct OpenVolumes {
     /// Volumes that may still be taken over: once each, or two servers that were both told to would fight for ever.
     var takeOver: Set<String>
     var isClosed = false
-}
-
-/// This machine's name, for claims.
-func hostName() -> String {
-    var buffer = [CChar](repeating: 0, count: 256)
-    guard gethostname(&buffer, buffer.count - 1) == 0 else { return "unknown" }
-    return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }

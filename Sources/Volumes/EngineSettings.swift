@@ -1,3 +1,4 @@
+public import Cleaner
 import StoreCore
 
 /// How an engine runs. Every field has the default that `zerofs init` writes.
@@ -16,7 +17,7 @@ public struct EngineSettings: Sendable {
     public var servedVolumes: Set<String>?
     /// Volumes that are claimed although another host holds them.
     public var takeOver: Set<String> = []
-    /// How long manifests that nothing pins are kept after they were replaced.
-    public var retention = Duration.seconds(0)
+    /// How gc goes about it, and how long manifests that nothing pins are kept after they were replaced.
+    public var gc = GCOptions()
     public init(dataDirectory: String) { self.dataDirectory = dataDirectory }
 }

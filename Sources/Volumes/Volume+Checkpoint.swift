@@ -98,7 +98,7 @@ extension Volume {
     private func compactWhereDue() async throws {
         repeat {
             let (layout, isEnding) = state.withLock { ($0.layout, $0.isClosing || $0.failure != nil) }
-            guard !isEnding, let plan = CompactionPlan.next(for: layout, policy: .standard) else { return }
+            guard !isEnding, let plan = CompactionPlan.next(for: layout, policy: settings.compaction) else { return }
             try await compact(plan)
         } while state.withLock { $0.layout.levels.first?.count ?? 0 } > 8
     }

@@ -30,7 +30,7 @@ extension Volume {
                 return segment
             }
             let extents = segment.extents
-            let waiters = state.withLock { $0.take(segment, extents, of: sealed, freeze: freeze) }
+            let waiters = state.withLock { $0.take(segment, extents, of: sealed, settings, freeze: freeze) }
             let number = uploader.submit(
                 key: segment.reference.id.key, bytes: segment.bytes, sha256: segment.objectHash)
             precondition(number == sealed.ordinal, "uploads and seals are counted alike")
@@ -127,7 +127,8 @@ extension Volume {
 extension EngineState {
     /// Takes an encoded segment into the memtable; returns whom to tell that the freeze they asked for is done.
     mutating func take(
-        _ segment: SealedSegment, _ extents: [Extent], of sealed: SealedBuffer, freeze: (inout EngineState) -> Void
+        _ segment: SealedSegment, _ extents: [Extent], of sealed: SealedBuffer, _ settings: VolumeSettings,
+        freeze: (inout EngineState) -> Void
     ) -> [CheckedContinuation<Void, any Error>] {
         memtable.insert(extents)
         log = LogState(
@@ -136,7 +137,7 @@ extension EngineState {
         unfrozenBytes += segment.bytes.count
         unfrozenSegments += 1
         let isDue =
-            unfrozenBytes >= Limits.logTailBytesMax || unfrozenSegments >= Limits.logTailSegmentsMax
+            unfrozenBytes >= settings.checkpointBytes || unfrozenSegments >= settings.checkpointSegments
         if isDue || !sealed.freezeWaiters.isEmpty { freeze(&self) }
         defer { sealed.freezeWaiters = [] }
         return sealed.freezeWaiters

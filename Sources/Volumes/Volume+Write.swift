@@ -179,7 +179,7 @@ extension Volume {
         }
         state.nextWrite = sequence.next
         state.add(change, sequence, at: context.time.now())
-        if state.active.isFull { sealActive(&state) } else { armTimer(&state) }
+        if state.active.isFull(at: settings.segmentBytes) { sealActive(&state) } else { armTimer(&state) }
         return .applied(sequence)
     }
 

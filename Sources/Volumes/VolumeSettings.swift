@@ -1,3 +1,4 @@
+public import BlockMap
 import StoreCore
 
 /// When FLUSH and FUA are answered; see docs/architecture.md.
@@ -11,7 +12,8 @@ public enum Durability: String, Sendable, Codable, CaseIterable {
 /// How a volume is served. Bytes are bytes; every field has the default that `zerofs init` writes.
 public struct VolumeSettings: Sendable {
     public var durability = Durability.store
-    /// Written data held in memory until it is in the bucket; when it is full, writes wait. At least 48 MiB are used.
+    /// Written data held in memory until it is in the bucket; when it is full, writes wait. At least four segments'
+    /// worth is used: 48 MiB.
     public var writeBufferBytes = 256 << 20
     /// A segment that is not full is sealed when its oldest write is this old.
     public var uploadDelay = Duration.seconds(5)
@@ -29,6 +31,12 @@ public struct VolumeSettings: Sendable {
     public var journalFileBytes = 16 << 20
     /// Every write through the journal first. Without it a killed server loses what was written since the last flush.
     public var isJournaled = true
+    /// What a segment takes before it is sealed unasked. May only be lowered.
+    public var segmentBytes = Limits.segmentBytesTarget
+    /// Log between two checkpoints. Both may only be lowered.
+    public var checkpointBytes = Limits.logTailBytesMax
+    public var checkpointSegments = Limits.logTailSegmentsMax
+    public var compaction = CompactionPolicy.standard
     public init() {}
 }
 
@@ -36,7 +44,10 @@ extension VolumeSettings {
     /// With room for some segments: in less, a write could wait for ever for a buffer that nothing seals.
     var sound: VolumeSettings {
         var settings = self
-        settings.writeBufferBytes = max(writeBufferBytes, 4 * Limits.segmentBytesTarget)
+        settings.segmentBytes = min(max(segmentBytes, blockBytes), Limits.segmentBytesTarget)
+        settings.checkpointBytes = min(max(checkpointBytes, 1), Limits.logTailBytesMax)
+        settings.checkpointSegments = min(max(checkpointSegments, 1), Limits.logTailSegmentsMax)
+        settings.writeBufferBytes = max(writeBufferBytes, 4 * settings.segmentBytes)
         return settings
     }
 }

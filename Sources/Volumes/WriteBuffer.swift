@@ -22,7 +22,9 @@ final class WriteBuffer: @unchecked Sendable {
     var isEmpty: Bool { firstWrite == nil }
     var byteCount: Int { slotsUsed * blockBytes }
     /// True when the next write should go to another segment.
-    var isFull: Bool { byteCount >= Limits.segmentBytesTarget || pieces.count >= 4 * Limits.segmentBlocksMax }
+    func isFull(at bytesTarget: Int) -> Bool {
+        byteCount >= bytesTarget || pieces.count >= 4 * Limits.segmentBlocksMax
+    }
 
     /// Takes note of a write; every change of the buffer goes with one.
     func stamp(_ sequence: WriteSequence, at time: Timestamp) {

@@ -1,4 +1,5 @@
 @testable import CLI
+import Cleaner
 import StoreCore
 import Testing
 import Volumes
@@ -42,7 +43,7 @@ let minimal = """
         #expect(ours.memoryCacheBytes == theirs.memoryCacheBytes)
         #expect(ours.mapCacheBytes == theirs.mapCacheBytes)
         #expect(ours.diskCacheBytes == theirs.diskCacheBytes)
-        #expect(ours.retention == theirs.retention)
+        #expect(ours.gc.retention == theirs.gc.retention)
     }
 
     @Test func everySettingTakesEffect() throws {
@@ -96,7 +97,7 @@ let minimal = """
         #expect(settings.volume.recordBlocks == 32)
         #expect(settings.volume.uploadDelay == .milliseconds(250))
         #expect(settings.diskCacheBytes == 0)
-        #expect(settings.retention == .seconds(7 * 86400))
+        #expect(settings.gc.retention == .seconds(7 * 86400))
     }
 
     @Test(arguments: [

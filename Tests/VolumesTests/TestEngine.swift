@@ -15,7 +15,7 @@ final class TestBed {
     init(store: any ObjectStore = MemoryStore()) async throws {
         self.store = store
         (dataDirectory, settings) = Self.makeDirectory()
-        try await Engine.initialize(store: store, unlock: unlock, time: SystemTime())
+        try await Engine.initialize(store: store, unlock: unlock)
     }
     /// Another machine at the same store.
     init(sharing other: TestBed, through store: (any ObjectStore)? = nil) async throws {
@@ -36,7 +36,7 @@ final class TestBed {
     func open() async throws -> Engine {
         var log = Logger(label: "test")
         log.logLevel = .critical
-        return try await Engine.open(store: store, unlock: unlock, settings: settings, time: SystemTime(), log: log)
+        return try await Engine.open(store: store, unlock: unlock, settings: settings, log: log)
     }
 }
 

@@ -87,7 +87,7 @@ struct InitPlan {
             let unlock = try Unlocking.read(configuration.keys, log: log)
             try SmallFile.create(configPath, Array(ConfigurationText.write(configuration).utf8))
             made.append(configPath)
-            try await Engine.initialize(store: opened.store, unlock: unlock, time: SystemTime())
+            try await Engine.initialize(store: opened.store, unlock: unlock)
         } catch {
             for path in made { unlink(path) }
             throw error

@@ -33,7 +33,7 @@ struct RunningServer {
         settings.servedVolumes = plan.volumes
         settings.takeOver = plan.takeOver
         let engine = try await Engine.open(
-            store: opened.store, unlock: unlock, settings: settings, time: SystemTime(), log: log)
+            store: opened.store, unlock: unlock, settings: settings, log: log)
         do {
             return try await start(plan, configuration, lock, opened, engine, log)
         } catch {

@@ -1,3 +1,4 @@
+import Cleaner
 import Logging
 import ObjectStorage
 import S3
@@ -88,7 +89,7 @@ extension ZerofsConfiguration {
         settings.memoryCacheBytes = Int(cache.memoryBytes)
         settings.mapCacheBytes = Int(cache.mapBytes)
         settings.diskCacheBytes = data.diskCacheBytes
-        settings.retention = retention
+        settings.gc.retention = retention
         return settings
     }
 }
