@@ -1,22 +1,26 @@
 public import StoreCore
+import Synchronization
 
-/// All data keys of a store, in memory. Immutable, so any thread may use it; a rotation makes a new ring.
+/// All data keys of a store, in memory. Every part of a process shares one ring, so that a rotation reaches all of them
+/// at once: from then on new objects are sealed under the new key, and objects under older keys stay readable.
 ///
-/// The keys are zeroed when the last reference to the ring goes, and kept out of swap and core dumps where allowed.
+/// Thread-safe. The keys are zeroed when the last reference to the ring goes, and kept out of swap and core dumps where
+/// allowed.
 public final class KeyRing: Sendable {
     struct Key: Sendable {
         let algorithm: CipherAlgorithm
         let secret: SecretBytes
     }
-
-    /// The key that new objects are sealed under.
-    public let currentKeyID: DataKeyID
-    let keys: [DataKeyID: Key]
+    private struct State {
+        var keys: [DataKeyID: Key]
+        var current: DataKeyID
+    }
+    /// Guards the keys and which of them is the current one. Neither ever goes back.
+    private let state: Mutex<State>
 
     init(keys: [DataKeyID: Key], current: DataKeyID) {
         precondition(keys[current] != nil, "the current key is in the ring")
-        self.keys = keys
-        currentKeyID = current
+        state = Mutex(State(keys: keys, current: current))
     }
 
     /// A ring with one fresh key. Traps where the kernel's random source fails, as Swift's own generator does.
@@ -29,11 +33,42 @@ public final class KeyRing: Sendable {
         return KeyRing(keys: [first: Key(algorithm: algorithm, secret: secret)], current: first)
     }
 
-    public var keyIDs: [DataKeyID] { keys.keys.sorted() }
-    public var currentAlgorithm: CipherAlgorithm { current.algorithm }
-    private var current: Key {
-        guard let key = keys[currentKeyID] else { preconditionFailure("the current key is in the ring") }
-        return key
+    /// The key that new objects are sealed under.
+    public var currentKeyID: DataKeyID { state.withLock { $0.current } }
+    public var keyIDs: [DataKeyID] { state.withLock { $0.keys.keys.sorted() } }
+    public var currentAlgorithm: CipherAlgorithm { current.key.algorithm }
+    public func holds(_ id: DataKeyID) -> Bool { state.withLock { $0.keys[id] != nil } }
+
+    var keys: [DataKeyID: Key] { state.withLock { $0.keys } }
+    private var current: (id: DataKeyID, key: Key) {
+        state.withLock { state in
+            guard let key = state.keys[state.current] else { preconditionFailure("the current key is in the ring") }
+            return (state.current, key)
+        }
+    }
+
+    /// Takes over what a newer superblock says. Keys that it retired stay until the process ends: what was sealed here
+    /// under them (journals, uploads on their way) must open. The current key never goes back to an older one.
+    ///
+    /// Throws `corrupt` where a key is another than the one known by its number: the superblock belongs to another
+    /// history.
+    /// - Returns: whether there was anything new.
+    @discardableResult
+    public func adopt(_ newer: KeyRing) throws(StorageError) -> Bool {
+        let (keys, current) = newer.state.withLock { ($0.keys, $0.current) }
+        let isNews: Bool? = state.withLock { state in
+            let isSame = keys.allSatisfy { id, key in state.keys[id]?.secret.equals(key.secret) ?? true }
+            guard isSame else { return nil }
+            let isNews = keys.keys.contains { state.keys[$0] == nil } || current > state.current
+            state.keys.merge(keys) { known, _ in known }
+            state.current = max(state.current, current)
+            return isNews
+        }
+        guard let isNews else {
+            throw .corrupt(
+                "superblock", "a data key in it is another than it was: the store was exchanged or rolled back")
+        }
+        return isNews
     }
 
     /// The cipher of a new object, under a fresh salt.
@@ -45,13 +80,14 @@ public final class KeyRing: Sendable {
     }
     /// For golden tests: a salt must never be used for two contents.
     func sealing(_ kind: ObjectKind, identity: String, salt: Salt) throws(StorageError) -> ObjectCipher {
-        let header = ObjectHeader(kind: kind, algorithm: current.algorithm, keyID: currentKeyID, salt: salt)
-        return try ObjectCipher(header, identity: identity, dataKey: current.secret)
+        let (id, key) = current
+        let header = ObjectHeader(kind: kind, algorithm: key.algorithm, keyID: id, salt: salt)
+        return try ObjectCipher(header, identity: identity, dataKey: key.secret)
     }
 
     /// The cipher of an object that exists. Throws `denied` where the ring lacks its key.
     public func opening(_ header: ObjectHeader, identity: String) throws(StorageError) -> ObjectCipher {
-        guard let key = keys[header.keyID] else {
+        guard let key = state.withLock({ $0.keys[header.keyID] }) else {
             throw StorageError(
                 .denied,
                 "object \(identity) is sealed under data key \(header.keyID), which the superblock does not hold"

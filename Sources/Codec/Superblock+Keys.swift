@@ -40,8 +40,9 @@ extension Superblock {
     }
 
     /// With one more data key, which becomes the current one; objects under older keys stay readable.
+    /// - Parameter algorithm: nil keeps that of the current key.
     public func addingKey(
-        _ unlock: Unlock, algorithm: CipherAlgorithm = .chaCha20Poly1305
+        _ unlock: Unlock, algorithm: CipherAlgorithm? = nil
     ) throws(StorageError) -> (Superblock, KeyRing) {
         guard wrappedKeys.count < Self.keysMax, let last = wrappedKeys.last, last.id.value < .max else {
             throw StorageError(.full, "the superblock holds \(wrappedKeys.count) data keys already")
@@ -49,8 +50,19 @@ extension Superblock {
         let known = try self.unlock(unlock)
         let added = DataKeyID(last.id.value + 1)
         let secret = try SecretBytes.random(count: ObjectKey.byteCount, placement: .locked)
-        let keys = KeyRing(
-            keys: known.keys.merging([added: .init(algorithm: algorithm, secret: secret)]) { $1 }, current: added)
+        let key = KeyRing.Key(algorithm: algorithm ?? self.algorithm, secret: secret)
+        return try wrapped(KeyRing(keys: known.keys.merging([added: key]) { $1 }, current: added), unlock)
+    }
+
+    /// Without some of its keys: what is sealed under them opens never again. The current key stays, so that no number
+    /// is given twice. Traps where it is among them.
+    public func retiring(_ ids: Set<DataKeyID>, _ unlock: Unlock) throws(StorageError) -> (Superblock, KeyRing) {
+        precondition(!ids.contains(currentKeyID), "the current key is not retired")
+        let known = try self.unlock(unlock)
+        return try wrapped(KeyRing(keys: known.keys.filter { !ids.contains($0.key) }, current: currentKeyID), unlock)
+    }
+
+    private func wrapped(_ keys: KeyRing, _ unlock: Unlock) throws(StorageError) -> (Superblock, KeyRing) {
         let cost = if case .passphrase(let cost) = method { cost } else { ScryptCost.standard }
         return (try Superblock(wrapping: keys, for: unlock, cost: cost, storeID: storeID, created: created), keys)
     }
@@ -68,11 +80,10 @@ extension Superblock {
         keySalt: (DataKeyID) -> Salt
     ) throws(StorageError) {
         guard cost.isAcceptable else { throw StorageError(.invalid, "the scrypt parameters are out of bounds") }
-        let method: UnlockMethod = if case .passphrase = unlock { .passphrase(cost) } else { .keyFile }
+        let method: UnlockMethod = unlock.kind == .passphrase ? .passphrase(cost) : .keyFile
         let master = try Self.masterKey(unlock, method: method, salt: salt)
         var wrapped: [WrappedKey] = []
-        for id in keys.keyIDs {
-            guard let key = keys.keys[id] else { continue }
+        for (id, key) in keys.keys.sorted(by: { $0.key < $1.key }) {
             wrapped.append(try WrappedKey(wrapping: key, id: id, under: master, storeID: storeID, salt: keySalt(id)))
         }
         let unsigned = Superblock(
@@ -88,7 +99,7 @@ extension Superblock {
 
 extension Superblock {
     private func masterKey(_ unlock: Unlock) throws(StorageError) -> SecretBytes {
-        switch (unlock, method) {
+        switch (unlock.kind, method) {
         case (.passphrase, .passphrase), (.keyFile, .keyFile):
             return try Self.masterKey(unlock, method: method, salt: salt)
         case (.passphrase, .keyFile):
@@ -102,19 +113,17 @@ extension Superblock {
     private static func masterKey(
         _ unlock: Unlock, method: UnlockMethod, salt: Salt
     ) throws(StorageError) -> SecretBytes {
-        switch unlock {
-        case .passphrase(let passphrase):
-            guard case .passphrase(let cost) = method else { preconditionFailure("a passphrase has a cost") }
-            guard !passphrase.isEmpty else { throw StorageError(.invalid, "the passphrase is empty") }
-            return try Scrypt.derive(
-                passphrase: SecretBytes(copying: passphrase, placement: .locked), salt: salt.bytes, cost: cost)
-        case .keyFile(let key):
-            guard key.count == KeyFile.byteCount else {
-                throw StorageError(.invalid, "a key file holds \(KeyFile.byteCount) bytes, not \(key.count)")
+        switch method {
+        case .passphrase(let cost):
+            guard let passphrase = unlock.secret else { throw StorageError(.invalid, "the passphrase is empty") }
+            return try Scrypt.derive(passphrase: passphrase, salt: salt.bytes, cost: cost)
+        case .keyFile:
+            guard let key = unlock.secret, key.count == KeyFile.byteCount else {
+                throw StorageError(
+                    .invalid, "a key file holds \(KeyFile.byteCount) bytes, not \(unlock.secret?.count ?? 0)")
             }
             return try HKDF.derive(
-                from: SecretBytes(copying: key, placement: .locked), salt: salt.bytes,
-                info: Array("zerofs key file 1".utf8), placement: .locked)
+                from: key, salt: salt.bytes, info: Array("zerofs key file 1".utf8), placement: .locked)
         }
     }
 
@@ -124,7 +133,7 @@ extension Superblock {
 
     /// The checksum was right when the superblock was read, so that damage is unlikely.
     private func wrongKey(_ unlock: Unlock) -> StorageError {
-        switch unlock {
+        switch unlock.kind {
         case .passphrase: StorageError(.denied, "wrong passphrase for this store")
         case .keyFile: StorageError(.denied, "wrong key file: it does not open store \(storeID.hex)")
         }

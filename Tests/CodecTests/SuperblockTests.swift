@@ -1,3 +1,4 @@
+import Glibc
 import StoreCore
 import Testing
 
@@ -148,14 +149,10 @@ import Testing
 @Suite struct KeyFilesAsPeopleKeepThem {
     @Test func whatIsPrintedReadsBack() throws {
         let key = try KeyFile.generate()
-        guard case .keyFile(key) = try KeyFile.parse(Array(KeyFile.text(of: key).utf8), path: "k") else {
-            Issue.record("another key came back")
-            return
-        }
-        guard case .keyFile(key) = try KeyFile.parse(Array(" \(hex(key).uppercased())\t\r\n".utf8), path: "k") else {
-            Issue.record("another key came back")
-            return
-        }
+        let same = Unlock.keyFile(key)
+        #expect(try KeyFile.parse(Array(KeyFile.text(of: key).utf8), path: "k").isSame(as: same))
+        #expect(try KeyFile.parse(Array(" \(hex(key).uppercased())\t\r\n".utf8), path: "k").isSame(as: same))
+        #expect(!same.isSame(as: .passphrase(key)))
     }
 
     @Test(arguments: [
@@ -172,11 +169,79 @@ import Testing
     @Test func aPassphraseFilesLineEndIsNoPartOfIt() throws {
         for text in ["secret", "secret\n", "secret\r\n"] {
             let unlock = try Unlock.readingPassphrase(Array(text.utf8), path: "p")
-            guard case .passphrase(Array("secret".utf8)) = unlock else {
-                Issue.record("\(text) reads otherwise")
-                continue
-            }
+            #expect(unlock.isSame(as: .passphrase(Array("secret".utf8))), "\(text) reads otherwise")
         }
         #expect(throws: StorageError.self) { try Unlock.readingPassphrase([10], path: "p") }
+    }
+}
+
+@Suite struct KeysComeAndGo {
+    private let unlock = Unlock.keyFile(noise(32))
+
+    @Test func aRingLearnsAndNeverGoesBack() throws {
+        let (first, ring) = try Superblock.create(unlock: unlock)
+        let old = try Envelope.seal([1], kind: .manifest, identity: "a", keys: ring)
+        let (second, newer) = try first.addingKey(unlock)
+        #expect(try ring.adopt(newer))
+        #expect(try !ring.adopt(newer))
+        #expect(ring.currentKeyID == DataKeyID(2) && ring.keyIDs == [DataKeyID(1), DataKeyID(2)])
+        // An older superblock, put back.
+        #expect(try !ring.adopt(try first.unlock(unlock)))
+        #expect(ring.currentKeyID == DataKeyID(2))
+        let (third, retired) = try second.retiring([DataKeyID(1)], unlock)
+        #expect(third.keyIDs == [DataKeyID(2)] && third.currentKeyID == DataKeyID(2))
+        #expect(try retired.keyIDs == third.unlock(unlock).keyIDs)
+        // What a process has in the making under the retired key must open there; nowhere else.
+        try ring.adopt(retired)
+        #expect(try Envelope.open(old, kind: .manifest, identity: "a", keys: ring) == [1])
+        #expect { try Envelope.open(old, kind: .manifest, identity: "a", keys: retired) } throws: {
+            ($0 as? StorageError)?.code == .denied
+        }
+        // Numbers are not given twice.
+        #expect(try third.addingKey(unlock).0.currentKeyID == DataKeyID(3))
+    }
+
+    @Test func aKeyOfAnotherHistoryIsRefused() throws {
+        let (first, ring) = try Superblock.create(unlock: unlock)
+        let (_, one) = try first.addingKey(unlock)
+        let (_, other) = try first.addingKey(unlock)
+        try ring.adopt(one)
+        #expect { try ring.adopt(other) } throws: { ($0 as? StorageError)?.code == .corrupt }
+    }
+
+    @Test func aNewKeyKeepsTheCipher() throws {
+        let (first, _) = try Superblock.create(unlock: unlock, algorithm: .aes256GCM)
+        #expect(try first.addingKey(unlock).1.currentAlgorithm == .aes256GCM)
+    }
+}
+
+@Suite struct SecretsStayUnseen {
+    @Test func theyPrintWithoutTheirContent() {
+        let secret = Unlock.passphrase(Array("correct horse".utf8))
+        for text in ["\(secret)", String(reflecting: secret), "\(String(describing: secret.secret))"] {
+            #expect(!text.contains("horse") && !text.contains("99"), "\(text)")
+        }
+    }
+
+    /// `VmFlags` of the mapping: `lo` locked, `dd` not dumped.
+    @Test func lockedOnesAreOutOfSwapAndDumps() throws {
+        let secret = SecretBytes(copying: noise(32), placement: .locked)
+        let address = secret.withBytes { UInt(bitPattern: $0.baseAddress) }
+        let maps = try #require(fopen("/proc/self/smaps", "r"))
+        defer { fclose(maps) }
+        var line = [CChar](repeating: 0, count: 4096)
+        var isInside = false
+        while fgets(&line, 4096, maps) != nil {
+            let text = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+            let bounds =
+                text.split(separator: " ").first?.split(separator: "-").compactMap { UInt($0, radix: 16) } ?? []
+            if bounds.count == 2 { isInside = (bounds[0]..<bounds[1]).contains(address) }
+            guard isInside, text.hasPrefix("VmFlags:") else { continue }
+            let flags = text.split(separator: " ").map(String.init).map { $0.filter { !$0.isWhitespace } }
+            #expect(flags.contains("dd"))
+            if SecretMemory.advice == nil { #expect(flags.contains("lo")) }
+            return
+        }
+        Issue.record("no mapping holds the secret")
     }
 }
