@@ -53,13 +53,14 @@ struct HandshakeDriver {
 
     private mutating func ask(_ question: Handshake.Question) -> Handshake.Answer {
         let directory = connection.context.directory
-        let (answer, attached) = DedicatedThread.wait { await Self.ask(directory, question) }
+        let client = DeviceClient(peer: connection.transport.peer)
+        let (answer, attached) = DedicatedThread.wait { await Self.ask(directory, client, question) }
         device = attached ?? device
         return answer
     }
 
     private static func ask(
-        _ directory: any DeviceDirectory, _ question: Handshake.Question
+        _ directory: any DeviceDirectory, _ client: DeviceClient, _ question: Handshake.Question
     ) async -> (Handshake.Answer, (any BlockDevice)?) {
         do {
             switch question {
@@ -68,7 +69,7 @@ struct HandshakeDriver {
             case .describe(let name):
                 return (.description(try await directory.describe(name)), nil)
             case .attach(let name):
-                let device = try await directory.attach(name)
+                let device = try await directory.attach(name, for: client)
                 let description = DeviceDescription(
                     name: device.name, summary: device.summary, size: device.size, isReadOnly: device.isReadOnly)
                 return (.description(description), device)

@@ -52,7 +52,14 @@ public protocol DeviceDirectory: Sendable {
     /// A device for one client connection. Claims the volume at its first writable attach (docs/architecture.md);
     /// throws `busy` when another host holds it. Each attach is matched by one `detach`.
     func attach(_ name: String) async throws -> any BlockDevice
+    /// As `attach`, for a certain client: throws `denied` to one that may still believe in writes that a crash undid.
+    func attach(_ name: String, for client: DeviceClient) async throws -> any BlockDevice
     func detach(_ device: any BlockDevice) async
+}
+
+extension DeviceDirectory {
+    /// For directories that treat all clients alike.
+    public func attach(_ name: String, for _: DeviceClient) async throws -> any BlockDevice { try await attach(name) }
 }
 
 public struct DeviceDescription: Equatable, Sendable {

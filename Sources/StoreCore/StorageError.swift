@@ -15,7 +15,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case unavailable
     /// The caller's mistake: a bad name, size, option or request.
     case invalid
-    /// Refused by keys or credentials.
+    /// Refused: by keys, by credentials, or until an operator accepts what happened.
     case denied
     /// Written by a newer version, or a store that lacks what zerofs needs.
     case unsupported
