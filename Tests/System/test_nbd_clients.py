@@ -207,6 +207,8 @@ def test_fio_verifies_while_it_writes_and_a_snapshot_is_taken(t):
         "--verify_fatal=1",
         "--verify_backlog=512",
         "--io_size=96m",
+        # Four seconds at least, so that snapshots fall into it on any machine.
+        "--rate=24m,24m",
         "--output-format=json",
         timeout=80,
     )
