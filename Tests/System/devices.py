@@ -11,7 +11,38 @@ import processes
 from processes import wait_until
 
 
-class Device:
+class FileSystem:
+    """What is done with a device, however it was made. Has `case`, `loop` and `mountpoint`."""
+
+    kind = "ext4"
+
+    def format(self, kind="ext4"):
+        self.kind = kind
+        extra = ["-E", "lazy_itable_init=1"] if kind == "ext4" else []
+        self.case.run(f"mkfs.{kind}", "-q", *extra, self.loop)
+        return self
+
+    def mount(self, *options):
+        self.case.run("mount", *options, self.loop, self.mountpoint)
+        return self.mountpoint
+
+    def unmount(self):
+        self.case.run("umount", self.mountpoint)
+
+    def replay(self):
+        """Lets the file system's own journal bring it in order, as a mount after a crash does."""
+        # A clone carries its source's UUID, which XFS takes only once.
+        self.mount(*(["-o", "nouuid"] if self.kind == "xfs" else []))
+        self.unmount()
+        return self
+
+    def fsck(self):
+        """The file system is sound. It was unmounted cleanly, or its journal replayed."""
+        judge = {"ext4": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"], "btrfs": ["btrfs", "check", "--readonly"]}
+        self.case.run(*judge[self.kind], self.loop)
+
+
+class Device(FileSystem):
     def __init__(self, case, uri, retries=120):
         self.case = case
         self.folder = case.path(case.unique("d"))
@@ -46,22 +77,6 @@ class Device:
         log = open(self.folder / "log", "ab")
         return subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def format(self, kind="ext4"):
-        extra = ["-E", "lazy_itable_init=1"] if kind == "ext4" else []
-        self.case.run(f"mkfs.{kind}", "-q", *extra, self.loop)
-        return self
-
-    def mount(self, *options):
-        self.case.run("mount", *options, self.loop, self.mountpoint)
-        return self.mountpoint
-
-    def unmount(self):
-        self.case.run("umount", self.mountpoint)
-
-    def fsck(self):
-        """The file system is sound, and was unmounted cleanly or has its journal."""
-        self.case.run("e2fsck", "-fn", self.loop)
-
     def close(self):
         if str(self.mountpoint) in processes.mounts_below(self.folder):
             subprocess.run(["umount", self.mountpoint], timeout=60)
@@ -78,11 +93,42 @@ class Device:
         processes.end(self.retrying, 3)
 
 
-def raw_loop(case, file):
-    """A loop device over a plain file."""
-    loop = case.run("losetup", "--find", "--show", file).out.strip()
-    case.at_end(lambda: subprocess.run(["losetup", "-d", loop], stderr=subprocess.DEVNULL))
-    return loop
+    def kill(self):
+        """The machine that had it mounted is gone: whatever was not written yet is lost."""
+        processes.kill([self.exporter.pid, self.retrying.pid])
+        # Without its file the loop device fails what is still to be written, and the file system gives up.
+        for command in (["umount", self.mountpoint], ["losetup", "-d", self.loop], ["fusermount3", "-uz", self.fuse]):
+            subprocess.run([str(c) for c in command], stderr=subprocess.DEVNULL, timeout=60)
+        self.loop = None
+
+
+class SmallDisk:
+    """A disk of its own, with ext4, to fill it up."""
+
+    def __init__(self, case, name, size):
+        self.path = pathlib.Path(case.path(name))
+        self.path.mkdir()
+        image = case.path(f"{name}.img")
+        case.run("truncate", "-s", size, image)
+        case.run("mkfs.ext4", "-q", "-m", "0", image)
+        case.run("mount", "-o", "loop", image, self.path)
+        case.at_end(lambda: subprocess.run(["umount", "-l", self.path]))
+
+    @property
+    def filler(self):
+        return self.path / "filler"
+
+    def fill(self):
+        with open(self.filler, "ab", buffering=0) as file:
+            for size in (1 << 20, 4096):
+                try:
+                    while True:
+                        file.write(bytes(size))
+                except OSError:
+                    continue
+
+    def clear(self):
+        self.filler.unlink(missing_ok=True)
 
 
 class SmallFileSystem:

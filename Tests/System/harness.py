@@ -332,6 +332,10 @@ class Server:
 
     def start(self, seconds=30):
         self.launch()
+        return self.await_ready(seconds)
+
+    def await_ready(self, seconds=30):
+        """Waits for a server that was launched."""
         line = self.first_line(seconds)
         self.is_ending = False
         check(

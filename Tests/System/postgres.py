@@ -1,5 +1,6 @@
 """PostgreSQL on a mounted volume, and a ledger of what it promised."""
 
+import os
 import pathlib
 import re
 import shutil
@@ -74,6 +75,19 @@ class Postgres:
                 "pg_ctl", "-D", self.data, "-w", "-t", "20", "-m", "immediate", "stop", expect=None, timeout=40
             )
 
+    def pid(self):
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def is_running(self):
+        try:
+            return processes.is_alive(self.pid())
+        except (OSError, ValueError, IndexError):
+            return False
+
+    def kill(self):
+        """SIGKILL of all its processes."""
+        processes.kill([self.pid()])
+
     def tail(self):
         return " / ".join(self.log.read_text(errors="replace").splitlines()[-8:]) if self.log.exists() else "no log"
 
@@ -120,17 +134,21 @@ def transactions_per_second(text):
 
 
 class Ledger:
-    """Numbers that clients commit one by one; each is noted here, outside the database, when PostgreSQL had said so."""
+    """Numbers that clients commit one by one. Each is noted in a file outside, fsynced, when PostgreSQL had said so and
+    before the next is sent."""
 
     TABLE = "create table if not exists ledger (client int, number int, primary key (client, number))"
 
-    def __init__(self, postgres, clients=2, first=0):
+    def __init__(self, postgres, clients=2, first=0, begin=None):
+        """`begin`: client -> the number that it had reached, to go on from there."""
         self.postgres = postgres
-        self.clients = range(first, first + clients)
-        self.sent = {c: 0 for c in self.clients}
-        self.committed = {c: 0 for c in self.clients}
+        begin = begin or {c: 0 for c in range(first, first + clients)}
+        self.clients = list(begin)
+        self.sent, self.committed, self.began = dict(begin), dict(begin), dict(begin)
         self.error = None
         self.stopping = threading.Event()
+        self.folder = postgres.case.path(postgres.case.unique("ledger"))
+        self.folder.mkdir()
         postgres.sql(self.TABLE)
         self.threads = [threading.Thread(target=self.work, args=(c,), daemon=True) for c in self.clients]
         for thread in self.threads:
@@ -148,6 +166,7 @@ class Ledger:
             text=True,
             bufsize=1,
         )
+        notes = os.open(self.folder / str(client), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         try:
             while not self.stopping.is_set():
                 number = self.sent[client] + 1
@@ -157,13 +176,35 @@ class Ledger:
                 answer = psql.stdout.readline().strip()
                 if answer != str(number):
                     raise Failure(f"client {client} of the ledger got {answer!r} for {number}: {psql.stderr.read()}")
+                os.write(notes, b"%d\n" % number)
+                os.fdatasync(notes)
                 self.committed[client] = number
         except (OSError, Failure) as error:
             self.error = error
         finally:
+            os.close(notes)
             if psql.poll() is None:
                 psql.stdin.close()
                 psql.wait(30)
+
+    def noted(self):
+        """What the files outside say was committed."""
+        found = {}
+        for client in self.clients:
+            lines = (self.folder / str(client)).read_text().split()
+            found[client] = int(lines[-1]) if lines else self.began[client]
+        return found
+
+    def grown(self):
+        """Transactions that were acknowledged."""
+        return sum(self.committed[c] - self.began[c] for c in self.clients)
+
+    def abandon(self, seconds=60):
+        """Ends it after its PostgreSQL was killed: what was sent last has no answer."""
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(seconds)
+            check(not thread.is_alive(), "a client of the ledger hangs")
 
     def total(self):
         return sum(self.committed.values())
@@ -182,7 +223,9 @@ class Ledger:
 
     @staticmethod
     def compare(postgres, at_least, at_most, what):
-        """Every number that was committed is there, none that was sent later, and none is missing between."""
+        """Every number that was committed is there, none that was sent later, and none is missing between. Returns what
+        is there."""
+        found = {}
         for client, promised in at_least.items():
             answer = postgres.sql(f"select count(*), coalesce(max(number), 0) from ledger where client = {client}")
             count, highest = map(int, answer.split("|"))
@@ -191,3 +234,5 @@ class Ledger:
                 f"{what}: client {client} has {highest}, but {promised} was promised and {at_most[client]} sent",
             )
             equal(count, highest, f"{what}: numbers of client {client}")
+            found[client] = highest
+        return found

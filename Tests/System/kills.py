@@ -1,0 +1,385 @@
+"""PostgreSQL on a volume, under load, while everything below it is killed, cut off and filled up; and the judgement.
+
+Used by test_kills.py (a few rounds) and scripts/soak (as many as one likes). A round is one kind of trouble. After each
+the ledger outside, pgbench's own log, its invariants and the file system of a snapshot must agree with the database.
+"""
+
+import random
+import shutil
+import subprocess
+import time
+from typing import NamedTuple
+
+import processes
+from devices import Device, SmallDisk
+from faults import ROUGH, FaultProxy
+from harness import Failure, check, equal, wait_until
+from postgres import Ledger, Postgres
+
+VOLUME = "pg"
+
+# Kinds of trouble, and what they do.
+KINDS = {
+    "zerofs": "SIGKILL of zerofs, again and again, while PostgreSQL runs on",
+    "both": "SIGKILL of zerofs and of PostgreSQL at once",
+    "machine": "SIGKILL of everything: the file system is recovered from its journal",
+    "lost": "as machine, and the data directory is gone: another host takes the volume over",
+    "full": "the disk under journal and cache is full, with a SIGKILL of zerofs",
+    "outage": "the store is away, with a SIGKILL of zerofs meanwhile",
+    "slow": "the store is far away and slow, with a SIGKILL of zerofs",
+    "rough": "the store throttles, fails, loses answers and cuts connections, with a SIGKILL of zerofs",
+}
+# These need a proxy before the store.
+PROXIED = ("outage", "slow", "rough")
+
+
+class Report(NamedTuple):
+    """A round's figures."""
+
+    kind: str
+    durability: str
+    kills: int
+    acknowledged: int
+    checked: int
+    recovery_seconds: float
+    faults: int
+    stopped: bool
+
+    def line(self):
+        more = f", {self.faults} faults of the store" if self.faults else ""
+        more += ", PostgreSQL was started anew" if self.stopped else ""
+        return (
+            f"{self.kind:8} {self.durability:8} kills {self.kills}, acknowledged {self.acknowledged}, "
+            f"checked {self.checked}, lost 0, recovered in {self.recovery_seconds:.1f} s{more}"
+        )
+
+
+class Rig:
+    """A store, perhaps behind a proxy, a server with a small disk for its data directory, a device, and PostgreSQL."""
+
+    def __init__(self, t, store="directory", file_system="ext4", scale=2, seed=1, outage_seconds=8):
+        self.t, self.file_system, self.outage_seconds = t, file_system, outage_seconds
+        self.random = random.Random(seed)
+        self.proxy = None
+        if store != "directory":
+            self.proxy = FaultProxy(t, t.resources.access[store], seed)
+        self.disk = SmallDisk(t, t.unique("disk"), "1G")
+        self.durability = "store"
+        self.store = t.store(
+            store,
+            access=self.proxy and self.proxy.access,
+            settings={
+                "durability": self.durability,
+                "data.directory": str(self.disk.path / "data"),
+                "data.disk_cache_size": "64M",
+                "gc.retention": "1s",
+            },
+        )
+        self.store.data = self.disk.path / "data"
+        self.store.zerofs("create", VOLUME, "--size", "4G")
+        self.server = self.store.serve()
+        self.device = self.attached(VOLUME).format(file_system)
+        self.mount()
+        self.postgres = Postgres(t, self.device.mountpoint, "postgres").initialise().start()
+        self.postgres.pgbench("-i", "-q", "-s", scale)
+        self.history_least = self.history_most = 0
+        self.ledger = Ledger(self.postgres)
+        self.logs = 0
+        self.kills = self.acknowledged = 0
+        self.stopped = False
+
+    def attached(self, volume):
+        device = Device(self.t, self.server.uri(volume))
+        device.kind = self.file_system
+        return device
+
+    def mount(self):
+        self.device.mount("-o", "discard")
+
+    # Rounds
+
+    def kinds(self):
+        return [kind for kind in KINDS if self.proxy or kind not in PROXIED]
+
+    def round(self, kind, durability, seconds=8):
+        """One round of trouble under load, and the judgement. Returns the figures."""
+        self.use(durability)
+        self.kills, self.acknowledged, self.stopped = 0, 0, False
+        struck = self.proxy.struck() if self.proxy else 0
+        load = self.load(seconds + (self.outage_seconds if kind == "outage" else 0))
+        self.wait_for_ledger("the ledger to grow before the trouble", 20)
+        time.sleep(self.random.uniform(0.5, 2))
+        recovery = getattr(self, kind)()
+        checked = self.judge(load, f"after {kind} in mode {durability}")
+        struck = (self.proxy.struck() if self.proxy else 0) - struck
+        return Report(kind, durability, self.kills, self.acknowledged, checked, recovery, struck, self.stopped)
+
+    def use(self, durability):
+        if durability != self.durability:
+            self.durability = durability
+            self.server.stop()
+            self.store.configure({"durability": durability})
+            self.server.start()
+
+    def load(self, seconds, clients=4):
+        """pgbench, with a log of its transactions that lies elsewhere: it is not killed."""
+        self.logs += 1
+        folder = self.postgres.sockets / f"load{self.logs}"
+        folder.mkdir()
+        shutil.chown(folder, "postgres")
+        output = open(folder / "output", "wb")
+        process = self.postgres.background(
+            "pgbench", "-n", "-c", clients, "-T", seconds, "-l", f"--log-prefix={folder}/t", stdout=output, stderr=output
+        )
+        return process, folder, clients
+
+    def zerofs(self):
+        recovery = 0
+        for _ in range(self.random.randint(1, 3)):
+            time.sleep(self.random.uniform(0, 1.5))
+            self.kill_server()
+            time.sleep(self.random.uniform(0, 1))
+            recovery = max(recovery, self.timed(self.start_and_go_on))
+        return recovery
+
+    def both(self):
+        self.kill_server(self.postgres.kill)
+        return self.timed(lambda: (self.server.start(), self.start_postgres()))
+
+    def machine(self):
+        self.kill_everything()
+        return self.timed(self.server.start) + self.recover_machine()
+
+    def lost(self):
+        promised = None
+        if self.durability == "journal":
+            # What is in the store now must be there; what comes later may be.
+            self.pause_ledger()
+            promised = self.ledger.noted()
+            wait_until(self.is_uploaded, 60, "the uploads")
+            self.resume_ledger(promised)
+            self.wait_for_ledger("the ledger to go on", 20)
+        sent = self.kill_everything()
+        if promised is None:
+            promised = self.ledger.noted()
+        else:
+            self.history_least = 0
+        self.store.lose_data_directory()
+        self.server.options = ["--take-over", VOLUME]
+        recovery = self.timed(self.server.start)
+        self.server.options = []
+        return recovery + self.recover_machine(promised, sent)
+
+    def full(self):
+        self.disk.fill()
+        time.sleep(3)
+        check(self.server.is_running(), f"a full disk does not end the server: {self.server.tail()}")
+        self.kill_server()
+        self.server.launch()
+        # It may refuse to serve the volume, and say so; it may not lose anything.
+        time.sleep(3)
+        self.disk.clear()
+        began = time.monotonic()
+        if not self.server.is_running():
+            self.server.start()
+        else:
+            self.server.await_ready()
+        if not self.goes_on(30):
+            # The database got an error, which it may after a clear one. What it had promised must be there.
+            self.stopped = True
+            self.kill_clients()
+            self.recover_machine()
+        return time.monotonic() - began
+
+    def outage(self):
+        self.proxy.down()
+        time.sleep(self.outage_seconds / 2)
+        self.kill_server()
+        time.sleep(self.outage_seconds / 2)
+        self.proxy.up()
+        return self.timed(self.start_and_go_on)
+
+    def slow(self):
+        return self.troubled([], delay=0.08, jitter=0.25, bandwidth=4 << 20)
+
+    def rough(self):
+        return self.troubled(ROUGH, delay=0.005)
+
+    def troubled(self, rules, **settings):
+        self.proxy.plan(rules, **settings)
+        time.sleep(3)
+        self.wait_for_ledger("the ledger to grow in spite of the store", 60)
+        self.kill_server()
+        recovery = self.timed(self.start_and_go_on)
+        time.sleep(2)
+        self.proxy.plan()
+        return recovery
+
+    # Killing and recovering
+
+    def kill_server(self, also=lambda: None):
+        self.acknowledge()
+        self.server.process.kill()
+        also()
+        self.server.kill()
+        self.kills += 1
+
+    def kill_clients(self):
+        if self.postgres.is_running():
+            self.postgres.kill()
+        self.device.kill()
+
+    def kill_everything(self):
+        """Returns what was sent before nothing could be sent any more."""
+        self.kill_server(self.kill_clients)
+        self.ledger.abandon()
+        return dict(self.ledger.sent)
+
+    def start_and_go_on(self):
+        self.server.start(60)
+        self.wait_for_ledger("PostgreSQL to go on after SIGKILL of zerofs", 90)
+
+    def goes_on(self, seconds):
+        try:
+            self.wait_for_ledger("PostgreSQL to go on", seconds)
+            return True
+        except (TimeoutError, Failure):
+            return False
+
+    def recover_machine(self, promised=None, sent=None):
+        """As after a power failure: the file system's journal, its check, PostgreSQL's recovery."""
+        self.device = self.attached(VOLUME)
+        self.device.replay().fsck()
+        began = time.monotonic()
+        self.mount()
+        self.postgres.data = self.device.mountpoint / "pg"
+        self.start_postgres(promised, sent)
+        return time.monotonic() - began
+
+    def start_postgres(self, promised=None, sent=None):
+        """Starts PostgreSQL after it was killed; the ledger must hold, and goes on."""
+        self.ledger.abandon()
+        self.postgres.start()
+        found = Ledger.compare(
+            self.postgres, promised or self.ledger.noted(), sent or self.ledger.sent, "after recovery"
+        )
+        self.resume_ledger(found)
+        self.wait_for_ledger("the ledger to go on", 20)
+
+    def pause_ledger(self):
+        self.acknowledge()
+        self.ledger.stop()
+
+    def resume_ledger(self, begin):
+        self.acknowledge()
+        self.ledger = Ledger(self.postgres, begin=begin)
+
+    def acknowledge(self):
+        """Adds what the ledger grew by to this round's figures."""
+        grown = self.ledger.grown()
+        self.acknowledged += grown - getattr(self.ledger, "counted", 0)
+        self.ledger.counted = grown
+
+    def wait_for_ledger(self, what, seconds, count=10):
+        before = self.ledger.total()
+
+        def has_grown():
+            if self.ledger.error:
+                raise Failure(f"while waiting for {what}: {self.ledger.error}")
+            return self.ledger.total() > before + count
+
+        wait_until(has_grown, seconds, what)
+
+    def is_uploaded(self):
+        one = next(v for v in self.server.stats()["engine"]["volumes"] if v["name"] == VOLUME)
+        return not (one["uploadsWaiting"] or one["uploadsInFlight"] or one["writeBufferBytes"])
+
+    @staticmethod
+    def timed(action):
+        began = time.monotonic()
+        action()
+        return time.monotonic() - began
+
+    # Judging
+
+    def judge(self, load, what):
+        """Returns how many acknowledged transactions were looked for, and found."""
+        process, folder, clients = load
+        process.wait(120)
+        logged = sum(len(log.read_bytes().splitlines()) for log in folder.glob("t.*"))
+        self.snapshot_is_sound(what)
+        self.pause_ledger()
+        noted = self.ledger.noted()
+        Ledger.compare(self.postgres, noted, self.ledger.sent, what)
+        self.history(logged, clients, what)
+        self.postgres.check_balances(what)
+        self.postgres.amcheck()
+        self.store.zerofs("verify", "--deep", timeout=240)
+        self.acknowledged += logged
+        self.resume_ledger(noted)
+        return sum(noted.values()) + self.history_least
+
+    def history(self, logged, clients, what):
+        """Each transaction that pgbench saw committed is there, and at most one more for each of its clients."""
+        rows = int(self.postgres.sql("select count(*) from pgbench_history"))
+        least, most = self.history_least + logged, self.history_most + logged + clients
+        if self.history_least or not self.history_most:
+            check(least <= rows, f"{what}: pgbench saw {least} transactions committed, {rows} are there")
+        check(rows <= most, f"{what}: pgbench has {rows} transactions, and sent {most} at most")
+        self.history_least = self.history_most = rows
+
+    def snapshot_is_sound(self, what):
+        """A snapshot taken under load recovers as a disk does after a power failure."""
+        self.wait_for_ledger(f"the ledger to grow, {what}", 60)
+        self.store.zerofs("snapshot", VOLUME, "--name", "judged")
+        self.store.zerofs("branch", f"{VOLUME}@judged", "judged")
+        device = self.attached("judged")
+        device.replay().fsck()
+        device.close()
+        self.store.zerofs("delete", "judged")
+        self.store.zerofs("delete", f"{VOLUME}@judged")
+
+    def collect(self):
+        self.store.zerofs("gc", timeout=240)
+
+    def finish(self, from_store=True):
+        """Everything down in order, the file system checked; and once more from the store alone."""
+        self.ledger.stop()
+        noted, sent = self.ledger.noted(), dict(self.ledger.sent)
+        self.leave()
+        self.store.zerofs("verify", "--deep", timeout=240)
+        if not from_store:
+            return
+        self.server.stop()
+        self.store.lose_data_directory()
+        self.server.start()
+        self.device = self.attached(VOLUME)
+        self.device.fsck()
+        self.mount()
+        self.postgres.data = self.device.mountpoint / "pg"
+        self.postgres.start()
+        Ledger.compare(self.postgres, noted, sent, "from the store alone")
+        rows = int(self.postgres.sql("select count(*) from pgbench_history"))
+        equal(rows, self.history_least, "pgbench's transactions, from the store alone")
+        self.leave()
+        self.server.stop()
+
+    def leave(self):
+        self.postgres.stop()
+        self.device.unmount()
+        self.device.fsck()
+        self.device.close()
+
+    def freeze(self):
+        """Stops everything where it is, so that what went wrong can be looked at."""
+        self.server.process.kill()
+        if self.postgres.is_running():
+            self.postgres.kill()
+        processes.kill([self.device.exporter.pid, self.device.retrying.pid])
+        if self.store.bucket:
+            folder = self.t.path("bucket")
+            for key in self.store.bucket.sizes():
+                file = folder / key
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(self.store.bucket.get(key))
+        subprocess.run(["sync"], timeout=60)
