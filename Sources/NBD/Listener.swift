@@ -20,6 +20,11 @@ final class Listener: Sendable {
             descriptor = try ListeningSocket.unix(path, mode)
             self.address = address
             file = ListeningSocket.identity(path).map { (path, $0.device, $0.inode) }
+        case .inherited(let inherited):
+            descriptor = try ListeningSocket.adopt(inherited)
+            self.address = address
+            // Its file belongs to who made it.
+            file = nil
         }
     }
     deinit { close(descriptor) }

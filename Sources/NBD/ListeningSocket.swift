@@ -41,6 +41,19 @@ enum ListeningSocket {
         return (descriptor, .tcp(host: host, port: SocketName.port(descriptor)))
     }
 
+    /// A socket that somebody else made.
+    static func adopt(_ descriptor: Int32) throws(StorageError) -> Int32 {
+        var isListening: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        guard getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length) == 0, isListening != 0 else {
+            throw StorageError(.invalid, "descriptor \(descriptor) is no socket that listens")
+        }
+        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        // `accept` blocks a thread of its own.
+        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
+        return descriptor
+    }
+
     // MARK: Unix
 
     static func unix(_ path: String, _ mode: UInt32?) throws(StorageError) -> Int32 {

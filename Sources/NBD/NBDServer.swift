@@ -150,9 +150,11 @@ public final class NBDServer: Sendable {
     }
 
     private static func transport(_ input: Int32, _ output: Int32) throws -> any Transport {
-        var status = stat()
-        let isSocket = fstat(input, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
-        guard isSocket else { return try PipeTransport(owningInput: input, output: output, peer: "stdio") }
+        var (status, other) = (stat(), stat())
+        let isOneSocket =
+            fstat(input, &status) == 0 && fstat(output, &other) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+            && (status.st_dev, status.st_ino) == (other.st_dev, other.st_ino)
+        guard isOneSocket else { return try PipeTransport(owningInput: input, output: output, peer: "stdio") }
         if output != input { close(output) }
         return SocketTransport(owning: input, peer: PeerSocket.prepare(input))
     }

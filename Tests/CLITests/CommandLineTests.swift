@@ -149,6 +149,18 @@ import Volumes
         #expect(try await zerofs.run("info", "v@s").code == 0)
     }
 
+    /// Standard input ends at once: the greeting is all that there is to say.
+    @Test func onStandardOutputThereIsNothingButNBD() async throws {
+        let zerofs = try await ZerofsBinary.withStore()
+        #expect(try await zerofs.run("create", "v", "--size", "64M").code == 0)
+        let ending = try await zerofs.run("serve", "--stdio", "v")
+        #expect(ending.code == 0 && ending.errors.isEmpty, "\(ending)")
+        #expect(ending.output == "NBDMAGICIHAVEOPT\0\u{3}")
+        let missing = try await zerofs.run("serve", "--stdio", "v@none")
+        #expect(missing.code == 3 && missing.output.isEmpty, "\(missing)")
+        #expect(try await zerofs.run("info", "v").code == 0)
+    }
+
     @Test func whatAKilledServerLeftIsNoObstacle() async throws {
         let zerofs = try await ZerofsBinary.withStore()
         let server = try zerofs.start(["serve", "--listen", "127.0.0.1:0"])

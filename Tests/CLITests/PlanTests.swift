@@ -52,9 +52,28 @@ import Testing
                 .unix(path: "/data/control.sock"), .tcp(host: "127.0.0.1", port: 5),
             ])
     }
+    @Test func oneClientNeedsNoAddress() throws {
+        let plan = try plan(["--stdio", "v@s"]) { $0.nbd.socket = "/n" }
+        #expect(plan.nbdAddresses.isEmpty)
+        #expect(plan.volumes == ["v"])
+        #expect(plan.export == VolumeReference(volume: "v", snapshot: "s"))
+    }
+    @Test func socketsOfAServiceManagerStandForAddresses() throws {
+        let given: [NBDAddress] = [.inherited(descriptor: 3)]
+        let arguments: [([String], [NBDAddress])] = [
+            ([], given), (["--stdio", "v"], given), (["--nbd-socket", "/n"], [.unix(path: "/n", mode: 0o600)] + given),
+        ]
+        for (arguments, expected) in arguments {
+            var configuration = ZerofsConfiguration()
+            configuration.data.directory = "/data"
+            let plan = try ServePlan(try Serve.parse(arguments), configuration, activated: given)
+            #expect(plan.nbdAddresses == expected, "\(arguments)")
+        }
+    }
     @Test(arguments: [
         ["--listen", "nowhere"], ["--volume", "a@b"], ["--take-over", "a b"], ["--control", "/a", "--control", "/b"],
-        ["--volume", "a", "--take-over", "b"],
+        ["--volume", "a", "--take-over", "b"], ["--stdio", "a", "--listen", "127.0.0.1:0"],
+        ["--stdio", "a", "--nbd-socket", "/n"], ["--stdio", "a", "--volume", "a"], ["--stdio", "a b"],
     ])
     func nonsenseIsRefused(arguments: [String]) {
         #expect(throws: StorageError.self) { try plan(arguments) }

@@ -11,6 +11,8 @@ import Volumes
 /// Start: lock of the data directory, store, engine, NBD, control. Stop: NBD first, so that nothing new comes; then the
 /// engine, which uploads what is left; the control socket last, so that commands see a server that leaves, not none.
 struct RunningServer {
+    /// The one client of a server that listens nowhere.
+    let streams: StandardStreams?
     let readyLine: String
     private let lock: DataDirectoryLock
     private let engine: Engine
@@ -48,7 +50,8 @@ struct RunningServer {
     ) async throws -> RunningServer {
         try await requireVolumes(plan, engine)
         let statistics = NBDStatistics()
-        let nbd = NBDServer(engine, listeningOn: plan.nbdAddresses, observer: statistics)
+        let directory: any DeviceDirectory = plan.export.map { OneExport($0, of: engine) } ?? engine
+        let nbd = NBDServer(directory, listeningOn: plan.nbdAddresses, observer: statistics)
         let figures = FigureSource(opened: opened, engine: engine, nbd: nbd, statistics: statistics)
         let bound = try nbd.start()
         let health = HealthReport(
@@ -59,7 +62,8 @@ struct RunningServer {
             let paths = try await listen(control, plan, lock, log)
             let words = health.nbd.map { "nbd=\($0)" } + paths.map { "control=\($0)" }
             return RunningServer(
-                readyLine: "ready " + words.joined(separator: " "), lock: lock, engine: engine, nbd: nbd,
+                streams: plan.streams, readyLine: "ready " + words.joined(separator: " "), lock: lock, engine: engine,
+                nbd: nbd,
                 control: control, log: log)
         } catch {
             await control.stop()
@@ -73,11 +77,11 @@ struct RunningServer {
         let directory = configuration.data.directory
         let end = ContinuousClock.now + .seconds(10)
         while true {
-            let holder = LockHolder(pid: getpid(), command: "serve", control: controlPath(plan))
+            let holder = LockHolder(pid: getpid(), command: plan.lockName, control: controlPath(plan))
             if let lock = try DataDirectoryLock.acquire(in: directory, as: holder) { return lock }
             let other = DataDirectoryLock.holder(in: directory)
-            // A command is soon done; a server is not.
-            guard other?.command != "serve", ContinuousClock.now < end else { throw Session.busy(directory) }
+            // A command is soon done, and so is a server for one client; any other is not.
+            guard other?.command != ServePlan.lockName, ContinuousClock.now < end else { throw Session.busy(directory) }
             try await Task.sleep(for: .milliseconds(50))
         }
     }
@@ -91,6 +95,9 @@ struct RunningServer {
         let known = Set(try await engine.exportNames())
         if let missing = volumes.subtracting(known).sorted().first {
             throw StorageError(.notFound, "there is no volume '\(missing)'")
+        }
+        if let export = plan.export, !known.contains(export.description) {
+            throw StorageError(.notFound, "there is no snapshot '\(export)'")
         }
     }
 
@@ -110,6 +117,7 @@ struct RunningServer {
     /// `127.0.0.1:10809`, or `unix:/path`.
     private static func address(_ address: NBDAddress) -> String {
         switch address {
+        case .inherited(let descriptor): "fd:\(descriptor)"
         case .tcp(let host, let port): "\(host.contains(":") ? "[\(host)]" : host):\(port)"
         case .unix(let path, _): "unix:\(path)"
         }
@@ -117,8 +125,10 @@ struct RunningServer {
 
     // MARK: Stopping
 
-    /// Returns when the first request to stop was carried out. A second one ends the process at once.
+    /// Returns when the first request to stop was carried out, which the end of an only client is too. A second one
+    /// ends the process at once.
     func serve(until signals: StopSignals) async throws {
+        let client = serveStreams(signals)
         var requests = signals.requests.makeAsyncIterator()
         _ = await requests.next()
         log.notice("stopping: answering what is in flight and uploading the rest; once more stops at once")
@@ -133,13 +143,28 @@ struct RunningServer {
         defer { impatience.cancel() }
         control.beginDraining()
         await nbd.stop(draining: Self.drainDuration)
-        do { try await engine.close() } catch {
+        do {
+            try await engine.close()
+            try await client?.value
+        } catch {
             await control.stop()
             throw error
         }
         await control.stop()
         log.notice("stopped")
         withExtendedLifetime(lock) {}
+    }
+}
+
+extension RunningServer {
+    /// Serves the client on standard input and output, where there is one; its end asks the server to stop.
+    private func serveStreams(_ signals: StopSignals) -> Task<Void, any Error>? {
+        streams.map { streams in
+            Task { [nbd] in
+                defer { signals.request() }
+                try await nbd.serve(input: streams.input, output: streams.output)
+            }
+        }
     }
 }
 

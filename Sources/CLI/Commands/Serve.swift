@@ -27,6 +27,7 @@ struct Serve: AsyncParsableCommand {
               zerofs serve --nbd-socket /run/zerofs/nbd.sock
               zerofs serve --listen 10.0.0.5:10809 --volume pg-prod
               zerofs serve --volume pg-prod --take-over pg-prod    (the other host is dead)
+              nbdinfo -- [ zerofs serve --stdio pg-prod ]          (a client that starts its server)
             """)
 
     @Option(
@@ -47,6 +48,14 @@ struct Serve: AsyncParsableCommand {
             """,
             valueName: "path"))
     var control: [String] = []
+    @Option(
+        help: ArgumentHelp(
+            """
+            Serve this volume or snapshot alone, to one client on standard input and output, and leave with it. \
+            Nothing else is written there, not even the ready line. Also on a socket that a service manager hands over.
+            """,
+            valueName: "name"))
+    var stdio: String?
     @Option(help: ArgumentHelp("Serve only this volume and its snapshots. May be repeated.", valueName: "name"))
     var volume: [String] = []
     @Option(help: ArgumentHelp("Claim this volume although another host holds it. May be repeated.", valueName: "name"))
@@ -55,13 +64,18 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try common.load()
-        let log = Logs.start(level: common.logLevel?.level ?? configuration.logLevel)
-        let plan = try ServePlan(self, configuration)
+        // Who starts a server for one client wants to hear of trouble alone.
+        let level = stdio == nil ? configuration.logLevel : max(configuration.logLevel, .warning)
+        let log = Logs.start(level: common.logLevel?.level ?? level)
+        var plan = try ServePlan(self, configuration, activated: ServiceManager.takeSockets())
+        if plan.export != nil, plan.nbdAddresses.isEmpty { plan.streams = try StandardStreams.take() }
         ProcessLimits.raiseOpenFiles()
         let signals = StopSignals()
         let server = try await RunningServer.start(plan, configuration, log: log)
-        print(server.readyLine)
-        Terminal.flushOutput()
+        if plan.export == nil {
+            print(server.readyLine)
+            Terminal.flushOutput()
+        }
         ServiceManager.notify("READY=1\nSTATUS=\(server.readyLine)")
         try await server.serve(until: signals)
     }
@@ -73,19 +87,42 @@ struct ServePlan {
     var controlAddresses: [ControlAddress]
     var volumes: Set<String>?
     var takeOver: Set<String>
+    /// With --stdio: all that is served.
+    var export: VolumeReference?
+    /// The client of --stdio, unless a service manager gave sockets to listen on.
+    var streams: StandardStreams?
 
-    init(_ options: Serve, _ configuration: ZerofsConfiguration) throws(StorageError) {
-        nbdAddresses = try Self.nbdAddresses(options, configuration.nbd)
+    /// - Parameter activated: listening sockets that a service manager handed over; they stand for addresses.
+    init(
+        _ options: Serve, _ configuration: ZerofsConfiguration, activated: [NBDAddress] = []
+    ) throws(StorageError) {
         controlAddresses = try Self.controlAddresses(options, configuration)
         for name in options.volume + options.takeOver where !VolumeName.isValid(name) {
             throw StorageError(.invalid, "'\(name)' is not a volume's name")
         }
         volumes = options.volume.isEmpty ? nil : Set(options.volume)
+        if let name = options.stdio {
+            guard options.listen.isEmpty, options.nbdSocket == nil, options.volume.isEmpty else {
+                throw StorageError(.invalid, "--stdio serves one client: leave out --listen, --nbd-socket and --volume")
+            }
+            let export = try VolumeReference(parsing: name)
+            self.export = export
+            nbdAddresses = activated
+            volumes = [export.volume]
+        } else if !activated.isEmpty, options.listen.isEmpty, options.nbdSocket == nil {
+            nbdAddresses = activated
+        } else {
+            nbdAddresses = try Self.nbdAddresses(options, configuration.nbd) + activated
+        }
         takeOver = Set(options.takeOver)
         if let volumes, let stranger = takeOver.subtracting(volumes).sorted().first {
             throw StorageError(.invalid, "--take-over \(stranger) names a volume that --volume does not serve")
         }
     }
+
+    static let lockName = "serve"
+    /// As the lock of the data directory names the holder.
+    var lockName: String { export == nil ? Self.lockName : "\(Self.lockName) --stdio" }
 
     private static func nbdAddresses(
         _ options: Serve, _ settings: ZerofsConfiguration.NBD

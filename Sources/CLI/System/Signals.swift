@@ -4,12 +4,14 @@ import Glibc
 /// SIGTERM and SIGINT as a stream: how often a person wants the server to stop.
 final class StopSignals: Sendable {
     let requests: AsyncStream<Int32>
+    private let continuation: AsyncStream<Int32>.Continuation
     /// Kept alive; never touched after they were started.
     private nonisolated(unsafe) let sources: [any DispatchSourceSignal]
 
     init() {
         let (requests, continuation) = AsyncStream<Int32>.makeStream()
         self.requests = requests
+        self.continuation = continuation
         sources = [SIGTERM, SIGINT].map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: DispatchQueue(label: "signals"))
@@ -18,6 +20,9 @@ final class StopSignals: Sendable {
             return source
         }
     }
+
+    /// Asks for the same without a signal.
+    func request() { continuation.yield(0) }
 }
 
 enum ProcessLimits {
