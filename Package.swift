@@ -42,6 +42,7 @@ let package = Package(
     targets: [
         [
             library("COpenSSL", pkgConfig: "libcrypto", apt: "libssl-dev"),
+            library("CLibSSL", pkgConfig: "libssl", apt: "libssl-dev"),
             library("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
             library("CXXHash", pkgConfig: "libxxhash", apt: "libxxhash-dev"),
             library("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
@@ -50,6 +51,7 @@ let package = Package(
         target("Codec", ["StoreCore", "COpenSSL", "CZstd", "CXXHash"]),
         target("Journal", ["StoreCore", "Codec"]),
         target("NBD", ["StoreCore"]),
+        target("TLS", ["StoreCore", "Codec", "NBD", "CLibSSL", logging]),
         target("ObjectStorage", ["StoreCore"], tests: ["StoreConformance"]),
         target(
             "S3", ["StoreCore", "ObjectStorage", "Codec", "CCurl", "XMLCoder"], tests: ["StoreConformance"]),
@@ -71,15 +73,15 @@ let package = Package(
             .executableTarget(
                 name: "CLI",
                 dependencies: [
-                    "StoreCore", "Codec", "ObjectStorage", "S3", "Cleaner", "Volumes", "NBD", "Control", "TOMLKit",
-                    logging,
+                    "StoreCore", "Codec", "ObjectStorage", "S3", "Cleaner", "Volumes", "NBD", "TLS", "Control",
+                    "TOMLKit", logging,
                     argumentParser,
                 ], swiftSettings: settings),
             .testTarget(
                 name: "CLITests",
                 dependencies: [
-                    "CLI", "StoreCore", "Codec", "ObjectStorage", "S3", "Cleaner", "Volumes", "NBD", "Control", logging,
-                    argumentParser,
+                    "CLI", "StoreCore", "Codec", "ObjectStorage", "S3", "Cleaner", "Volumes", "NBD", "TLS", "Control",
+                    logging, argumentParser,
                 ], swiftSettings: settings),
             .target(
                 name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",

@@ -1,10 +1,10 @@
 import COpenSSL
-import StoreCore
+public import StoreCore
 
 /// What OpenSSL says went wrong. No result of OpenSSL is ever ignored: it is checked, and turned into this.
-enum OpenSSLFailure {
+public enum OpenSSLFailure {
     /// Empties the thread's error queue into one line; the first entry is the cause, the rest is its echo.
-    static func error(_ what: String, code: ErrorCode = .unavailable) -> StorageError {
+    public static func error(_ what: String, code: ErrorCode = .unavailable) -> StorageError {
         let number = ERR_get_error()
         ERR_clear_error()
         guard number != 0 else { return StorageError(code, "OpenSSL cannot \(what)") }

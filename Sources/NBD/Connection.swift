@@ -4,10 +4,25 @@ import Synchronization
 /// What all connections of a server share.
 struct ConnectionContext: Sendable {
     var directory: any DeviceDirectory
+    /// Nil where the server knows no TLS.
+    var security: NBDSecurity?
+    var access = AccessControl()
     var limits: NBDLimits
     var budget: MemoryBudget
     var time: any TimeSource
     var observer: (any NBDObserver)?
+
+    /// What this client may see.
+    func directory(for client: NBDClient, at peer: String) -> any DeviceDirectory {
+        guard !access.rules.isEmpty else { return directory }
+        return GuardedDirectory(base: directory, rules: access.rules, client: client) { [access] export in
+            access.noteRefusal(client, peer, export)
+        }
+    }
+    /// Gives back what `directory(for:at:)` attached.
+    func detach(_ device: any BlockDevice) async {
+        await directory.detach((device as? ReadOnlyView)?.base ?? device)
+    }
 }
 
 /// One client: handshake, transmission, end. A dedicated thread runs it; tasks serve what must wait.
@@ -35,6 +50,7 @@ final class Connection: Sendable {
 
     init(id: UInt64, _ transport: any Transport, _ context: ConnectionContext) {
         self.id = id
+        let transport = context.security == nil ? transport : UpgradableTransport(transport)
         self.transport = transport
         self.context = context
         replies = ReplyQueue(transport, context.limits, context.budget)
@@ -56,7 +72,7 @@ final class Connection: Sendable {
         if let (device, agreement, remaining) = HandshakeDriver(self).run() {
             state.withLock { $0.export = agreement.export }
             serve(device, agreement, remaining)
-            DedicatedThread.wait { [context] in await context.directory.detach(device) }
+            DedicatedThread.wait { [context] in await context.detach(device) }
         }
         replies.close()
         transport.close()

@@ -2,17 +2,16 @@ import StoreCore
 
 extension Handshake {
     mutating func perform(_ option: UInt32, _ data: [UInt8]) {
-        guard let code = OptionCode(rawValue: option) else {
-            return reply(option, .errorUnsupported, "unknown option \(option)")
-        }
+        let known = OptionCode(rawValue: option)
+        if refusesPlaintext(option, known) { return }
+        guard let code = known else { return reply(option, .errorUnsupported, "unknown option \(option)") }
         if isShuttingDown, code != .abort {
             return code == .exportName ? close() : reply(option, .errorShutdown, "the server is shutting down")
         }
         switch code {
         case .exportName: chooseExport(data)
         case .abort: abort()
-        case .startTLS: reply(code, .errorUnsupported, "TLS is not available")
-        case .list, .structuredReply, .extendedHeaders:
+        case .startTLS, .list, .structuredReply, .extendedHeaders:
             guard data.isEmpty else { return reply(code, .errorInvalid, "this option takes no data") }
             performBare(code)
         case .info, .go: inquire(Inquiry(code, infoData: data), code)
@@ -22,6 +21,8 @@ extension Handshake {
 
     private mutating func performBare(_ code: OptionCode) {
         switch code {
+        case .startTLS:
+            startTLS()
         case .structuredReply where mode == .extended:
             reply(code, .errorExtendedHeadersRequired, "extended headers are in use")
         case .structuredReply:
@@ -52,6 +53,44 @@ extension Handshake {
             }
         }
         inquire(Inquiry(code, metaContextData: data), code)
+    }
+
+    /// Before a required upgrade nothing is answered but STARTTLS and ABORT; EXPORT_NAME, which knows no error reply,
+    /// ends the session. True where that was done.
+    mutating func refusesPlaintext(_ option: UInt32, _ code: OptionCode?) -> Bool {
+        guard security == .required, code != .startTLS, code != .abort else { return false }
+        if code == .exportName {
+            close()
+        } else {
+            reply(option, .errorTLSRequired, "this server wants TLS first")
+        }
+        return true
+    }
+
+    private mutating func startTLS() {
+        switch security {
+        case .unavailable: return reply(.startTLS, .errorUnsupported, "TLS is not available")
+        case .secured: return reply(.startTLS, .errorInvalid, "TLS is in use already")
+        case .offered, .required: break
+        }
+        // A client waits for the answer. Bytes that came along were sent by somebody who wants them to be taken for
+        // the client's protected ones.
+        guard !hasInput else {
+            steps.append(.noteInjection)
+            return close()
+        }
+        reply(.startTLS, .ack)
+        steps.append(.startTLS)
+        state = .startingTLS
+    }
+
+    /// The stream is secured. Whatever was agreed before could have been said by anyone, and is forgotten.
+    mutating func secured() {
+        guard case .startingTLS = state else { preconditionFailure("nothing was to be secured") }
+        security = .secured
+        mode = .simple
+        contextExport = nil
+        state = .optionHeader
     }
 
     mutating func abort() {

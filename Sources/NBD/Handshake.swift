@@ -10,6 +10,10 @@ struct Handshake {
         case needBytes
         case send([UInt8])
         case ask(Question)
+        /// Tell of bytes that came before their time; the session ends.
+        case noteInjection
+        /// Run the TLS handshake; answered with `secured`.
+        case startTLS
         case transmit(Agreement)
         case close
     }
@@ -31,6 +35,16 @@ struct Handshake {
         var hasAllocationContext: Bool
     }
 
+    /// What TLS is to this session. It never goes back from `secured`.
+    enum Security: Equatable {
+        case unavailable
+        case offered
+        /// Whatever is asked before the upgrade is refused.
+        case required
+        case secured
+    }
+    var security = Security.unavailable
+
     /// From now on options other than ABORT are refused with NBD_REP_ERR_SHUTDOWN.
     var isShuttingDown = false
 
@@ -41,6 +55,7 @@ struct Handshake {
         case optionData(option: UInt32, byteCount: Int)
         case skipping(option: UInt32, byteCount: Int)
         case asking(Inquiry)
+        case startingTLS
         case ended
     }
     var state = State.greeting
@@ -51,6 +66,9 @@ struct Handshake {
     var mode = ReplyMode.simple
     /// The export that SET_META_CONTEXT last selected base:allocation for.
     var contextExport: String?
+
+    /// Bytes beyond the message that was handled last.
+    var hasInput: Bool { !input.isEmpty }
 
     mutating func receive(_ bytes: some Sequence<UInt8>) { input.append(contentsOf: bytes) }
 
@@ -89,7 +107,7 @@ struct Handshake {
             input.removeFirst(skipped)
             state = .skipping(option: option, byteCount: byteCount - skipped)
             if skipped == byteCount { refuseSkipped(option) }
-        case .asking:
+        case .asking, .startingTLS:
             preconditionFailure("a handshake goes on only after its question was answered")
         case .ended:
             steps.append(.close)
@@ -116,6 +134,11 @@ struct Handshake {
         let known: HandshakeFlags = [.fixedNewstyle, .noZeroes]
         guard let flags = reader.number(UInt32.self), flags & ~UInt32(known.rawValue) == 0 else { return close() }
         omitsZeroes = flags & UInt32(HandshakeFlags.noZeroes.rawValue) != 0
+        if flags & UInt32(HandshakeFlags.fixedNewstyle.rawValue) == 0 {
+            // Such a client cannot be offered TLS, and where it is required there is nothing left to talk about.
+            if security == .required { return close() }
+            security = .unavailable
+        }
         state = .optionHeader
     }
 
@@ -134,7 +157,9 @@ struct Handshake {
 
     private mutating func refuseSkipped(_ option: UInt32) {
         state = .optionHeader
-        switch OptionCode(rawValue: option) {
+        let code = OptionCode(rawValue: option)
+        if refusesPlaintext(option, code) { return }
+        switch code {
         case nil: reply(option, .errorUnsupported, "unknown option")
         case .exportName: close()
         case .abort: abort()

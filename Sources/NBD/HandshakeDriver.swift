@@ -5,10 +5,17 @@ struct HandshakeDriver {
     private let connection: Connection
     private var handshake = Handshake()
     private var device: (any BlockDevice)?
+    /// Who the client is, as far as it has proven.
+    private var client: NBDClient
     private let deadline: UInt64
 
     init(_ connection: Connection) {
         self.connection = connection
+        let origin = connection.transport.origin
+        client = NBDClient(origin)
+        if let security = connection.context.security {
+            handshake.security = security.demand(of: origin) == .required ? .required : .offered
+        }
         deadline =
             connection.context.time.monotonicNanoseconds()
             + connection.context.limits.handshakeDuration.nanoseconds
@@ -21,8 +28,15 @@ struct HandshakeDriver {
             while true {
                 handshake.isShuttingDown = connection.lateError != nil
                 switch handshake.next() {
-                case .send(let bytes): try bytes.withUnsafeBytes(connection.transport.send)
+                case .send(let bytes):
+                    try beforeDeadline(leastNanoseconds: Self.sendNanosecondsMin) { _ in
+                        try bytes.withUnsafeBytes(connection.transport.send)
+                    }
                 case .needBytes: try receive()
+                case .noteInjection:
+                    connection.context.security?.transport.noteRefusal(
+                        of: connection.transport.peer, "it sent bytes behind STARTTLS before TLS had begun")
+                case .startTLS: try startTLS()
                 case .ask(let question): handshake.answer(ask(question))
                 case .transmit(let agreement):
                     guard let device else { preconditionFailure("transmission needs a device") }
@@ -32,12 +46,37 @@ struct HandshakeDriver {
             }
         } catch {
             // The stream ended or failed, or the client was slow or broke the protocol: nobody is left to tell.
-            if let device { DedicatedThread.wait { [connection] in await connection.context.directory.detach(device) } }
+            if let device { DedicatedThread.wait { [connection] in await connection.context.detach(device) } }
             return nil
         }
     }
 
     private struct Ended: Error {}
+    private static let sendNanosecondsMin: UInt64 = 10_000_000_000
+
+    /// Lets `body` block until the handshake's time is over; then the stream is cut, which wakes it. For what waits for
+    /// the client alone: opening an export takes the time that it takes.
+    /// - Parameter leastNanoseconds: what it gets all the same when an export took long to open.
+    private func beforeDeadline<R>(leastNanoseconds: UInt64 = 0, _ body: (UInt64) throws -> R) throws -> R {
+        let now = connection.context.time.monotonicNanoseconds()
+        let rest = max(now < deadline ? deadline - now : 0, leastNanoseconds)
+        guard rest > 0 else { throw Ended() }
+        let timer = Task { [connection] in
+            // Cancelled when `body` was done in time.
+            do { try await connection.context.time.sleep(for: .nanoseconds(rest)) } catch { return }
+            connection.transport.abort()
+        }
+        defer { timer.cancel() }
+        return try body(rest)
+    }
+
+    private mutating func startTLS() throws {
+        guard let security = connection.context.security,
+            let transport = connection.transport as? UpgradableTransport
+        else { preconditionFailure("TLS was offered, and there is none") }
+        client = try beforeDeadline { try transport.upgrade(by: security.transport, within: $0) }
+        handshake.secured()
+    }
 
     private mutating func receive() throws {
         let now = connection.context.time.monotonicNanoseconds()
@@ -52,7 +91,7 @@ struct HandshakeDriver {
     }
 
     private mutating func ask(_ question: Handshake.Question) -> Handshake.Answer {
-        let directory = connection.context.directory
+        let directory = connection.context.directory(for: client, at: connection.transport.peer)
         let client = DeviceClient(peer: connection.transport.peer)
         let (answer, attached) = DedicatedThread.wait { await Self.ask(directory, client, question) }
         device = attached ?? device

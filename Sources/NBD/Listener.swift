@@ -85,6 +85,24 @@ enum PeerSocket {
         return remoteName(descriptor)
     }
 
+    /// The kernel's word for who connected to a unix socket.
+    static func origin(_ descriptor: Int32) -> PeerOrigin {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let family = withUnsafeMutableBytes(of: &storage) { bytes -> Int32 in
+            guard let base = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+                getsockname(descriptor, base, &length) == 0
+            else { return AF_UNSPEC }
+            return Int32(base.pointee.sa_family)
+        }
+        guard family == AF_UNIX else { return .remote }
+        // struct ucred: process, user and group.
+        var credentials: (UInt32, UInt32, UInt32) = (0, 0, 0)
+        length = socklen_t(MemoryLayout.size(ofValue: credentials))
+        let isKnown = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0
+        return .local(userID: isKnown ? credentials.1 : nil)
+    }
+
     /// These options tune; without them a connection still works.
     private static func set(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
         var value = value

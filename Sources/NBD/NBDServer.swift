@@ -35,13 +35,17 @@ public final class NBDServer: Sendable {
     ///   - addresses: none is fine for a server that only serves descriptors.
     ///   - time: for deadlines and latencies.
     ///   - observer: of what is served; without one nothing is measured.
+    ///   - security: TLS; nil refuses it.
+    ///   - access: which clients may use which exports; everyone everything by default.
     public init(
         _ directory: any DeviceDirectory, listeningOn addresses: [NBDAddress] = [], limits: NBDLimits = NBDLimits(),
-        time: any TimeSource = SystemTime(), observer: (any NBDObserver)? = nil
+        time: any TimeSource = SystemTime(), observer: (any NBDObserver)? = nil, security: NBDSecurity? = nil,
+        access: AccessControl = AccessControl()
     ) {
         self.addresses = addresses
         context = ConnectionContext(
-            directory: directory, limits: limits, budget: MemoryBudget(bytesMax: limits.totalBytesMax), time: time,
+            directory: directory, security: security, access: access, limits: limits,
+            budget: MemoryBudget(bytesMax: limits.totalBytesMax), time: time,
             observer: observer)
     }
 

@@ -10,6 +10,8 @@ final class PipeTransport: Transport {
     private let wakeReader: Int32
     private let wakeWriter: Int32
     let peer: String
+    /// Whoever started this process holds the other ends.
+    var origin: PeerOrigin { .local(userID: getuid()) }
 
     private struct State {
         var isStopped = false

@@ -6,12 +6,14 @@ import Synchronization
 final class SocketTransport: Transport {
     private let descriptor: Int32
     let peer: String
+    let origin: PeerOrigin
     /// Guards the descriptor's life: no shutdown may hit a number that was closed and given out again.
     private let isClosed = Mutex(false)
 
     init(owning descriptor: Int32, peer: String) {
         self.descriptor = descriptor
         self.peer = peer
+        origin = PeerSocket.origin(descriptor)
     }
     deinit { close() }
 

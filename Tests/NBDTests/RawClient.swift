@@ -34,6 +34,23 @@ final class RawClient {
         }
         setTimeout()
     }
+    /// Over TCP, on this machine.
+    init(tcp port: UInt16) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let code = withUnsafeBytes(of: &address) {
+            connect(descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
+        }
+        guard code == 0 else {
+            let code = errno
+            close(descriptor)
+            throw Failure(text: "connect: \(code)")
+        }
+        setTimeout()
+    }
     init(adopting descriptor: Int32) {
         self.descriptor = descriptor
         setTimeout()
