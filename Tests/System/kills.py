@@ -14,6 +14,7 @@ import processes
 from devices import Device, SmallDisk
 from faults import ROUGH, FaultProxy
 from harness import Failure, check, equal, wait_until
+from objectstores import Bucket
 from postgres import Ledger, Postgres
 
 VOLUME = "pg"
@@ -72,10 +73,13 @@ class Rig:
                 "durability": self.durability,
                 "data.directory": str(self.disk.path / "data"),
                 "data.disk_cache_size": "64M",
+                "write.upload_delay": "500ms",
                 "gc.retention": "1s",
             },
         )
         self.store.data = self.disk.path / "data"
+        # The bucket without the proxy, which ends with the test.
+        self.bucket = self.store.bucket and Bucket(t.resources.access[store], self.store.bucket.name)
         self.store.zerofs("create", VOLUME, "--size", "4G")
         self.server = self.store.serve()
         self.device = self.attached(VOLUME).format(file_system)
@@ -207,11 +211,11 @@ class Rig:
 
     def troubled(self, rules, **settings):
         self.proxy.plan(rules, **settings)
-        time.sleep(3)
+        time.sleep(4)
         self.wait_for_ledger("the ledger to grow in spite of the store", 60)
         self.kill_server()
         recovery = self.timed(self.start_and_go_on)
-        time.sleep(2)
+        time.sleep(4)
         self.proxy.plan()
         return recovery
 
@@ -376,10 +380,10 @@ class Rig:
         if self.postgres.is_running():
             self.postgres.kill()
         processes.kill([self.device.exporter.pid, self.device.retrying.pid])
-        if self.store.bucket:
+        if self.bucket:
             folder = self.t.path("bucket")
-            for key in self.store.bucket.sizes():
+            for key in self.bucket.sizes():
                 file = folder / key
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(self.store.bucket.get(key))
+                file.write_bytes(self.bucket.get(key))
         subprocess.run(["sync"], timeout=60)

@@ -45,6 +45,11 @@ class Bucket:
     def get(self, key):
         return self.request("GET", key)
 
+    def empty(self):
+        """Deletes all objects."""
+        for key in self.sizes():
+            self.request("DELETE", key)
+
     def request(self, method, key="", body=b"", query=None):
         host = urllib.parse.urlparse(self.access.endpoint).netloc
         path = urllib.parse.quote(f"/{self.name}/{key}" if key else f"/{self.name}")

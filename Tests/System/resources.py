@@ -130,6 +130,9 @@ class Resources:
     def fio(self):
         return self.program("fio")
 
+    def btrfs(self):
+        return self.program("mkfs.btrfs") and self.program("btrfs")
+
     def qemu(self):
         return self.program("qemu-img") and self.program("qemu-io")
 
