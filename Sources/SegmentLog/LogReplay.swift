@@ -48,8 +48,9 @@ public struct EpochEnd: Hashable, Sendable {
 }
 
 extension EpochLog {
-    /// Segments fetched ahead; each may take `Limits.segmentObjectBytesMax` of memory.
-    public static let prefetchDefault = 4
+    /// Segments fetched ahead. A tail may be hundreds of small ones, each of which costs a round trip; all of it is what
+    /// checkpoints leave behind. Only a bucket in hostile hands can make each `Limits.segmentObjectBytesMax` long.
+    public static let prefetchDefault = 16
 
     /// Reads the segments after `start` up to each epoch's end and hands them over in order, each checked whole:
     /// content hash, index, its link to the segment before, and write sequences that go on. Throws `corrupt`, which
