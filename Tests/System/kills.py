@@ -4,8 +4,10 @@ Used by test_kills.py (a few rounds) and scripts/soak (as many as one likes). A 
 the ledger outside, pgbench's own log, its invariants and the file system of a snapshot must agree with the database.
 """
 
+import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from typing import NamedTuple
@@ -25,6 +27,7 @@ KINDS = {
     "both": "SIGKILL of zerofs and of PostgreSQL at once",
     "machine": "SIGKILL of everything: the file system is recovered from its journal",
     "lost": "as machine, and the data directory is gone: another host takes the volume over",
+    "takeover": "another server takes the volume over while this one is paused; then this one wakes up",
     "full": "the disk under journal and cache is full, with a SIGKILL of zerofs",
     "outage": "the store is away, with a SIGKILL of zerofs meanwhile",
     "slow": "the store is far away and slow, with a SIGKILL of zerofs",
@@ -155,24 +158,37 @@ class Rig:
         return self.timed(self.server.start) + self.recover_machine()
 
     def lost(self):
-        promised = None
-        if self.durability == "journal":
-            # What is in the store now must be there; what comes later may be.
-            self.pause_ledger()
-            promised = self.ledger.noted()
-            wait_until(self.is_uploaded, 60, "the uploads")
-            self.resume_ledger(promised)
-            self.wait_for_ledger("the ledger to go on", 20)
+        promised = self.uploaded()
         sent = self.kill_everything()
-        if promised is None:
-            promised = self.ledger.noted()
-        else:
-            self.history_least = 0
+        promised = promised or self.ledger.noted()
         self.store.lose_data_directory()
         self.server.options = ["--take-over", VOLUME]
         recovery = self.timed(self.server.start)
         self.server.options = []
         return recovery + self.recover_machine(promised, sent)
+
+    def takeover(self):
+        promised = self.uploaded()
+        first, old = self.server, self.store
+        os.kill(first.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        self.store = old.elsewhere()
+        self.store.data = self.disk.path / self.t.unique("data")
+        self.store.configure({"data.directory": str(self.store.data)})
+        self.server = self.store.serve("--take-over", VOLUME)
+        self.server.options = []
+        # The file system is on the first one still. It wakes up, and must not acknowledge what the second never sees.
+        check(self.attaches(), "the second server serves the volume")
+        os.kill(first.pid, signal.SIGCONT)
+        time.sleep(3)
+        self.acknowledge()
+        self.kill_clients()
+        self.ledger.abandon()
+        first.kill()
+        self.kills += 1
+        recovery = time.monotonic() - began + self.recover_machine(promised or self.ledger.noted(), self.ledger.sent)
+        shutil.rmtree(old.data)
+        return recovery
 
     def full(self):
         self.disk.fill()
@@ -220,6 +236,22 @@ class Rig:
         return recovery
 
     # Killing and recovering
+
+    def uploaded(self):
+        """In mode `journal`: waits until what is promised is in the store, and returns it; what comes later may be there.
+        In mode `store` all that was acknowledged must be: None."""
+        if self.durability == "store":
+            return None
+        self.pause_ledger()
+        promised = self.ledger.noted()
+        wait_until(self.is_uploaded, 60, "the uploads")
+        self.resume_ledger(promised)
+        self.wait_for_ledger("the ledger to go on", 20)
+        self.history_least = 0
+        return promised
+
+    def attaches(self):
+        return self.t.run("nbdinfo", "--size", self.server.uri(VOLUME), expect=None, timeout=60).code == 0
 
     def kill_server(self, also=lambda: None):
         self.acknowledge()
