@@ -48,8 +48,8 @@ public struct EpochEnd: Hashable, Sendable {
 }
 
 extension EpochLog {
-    /// Segments fetched ahead. A tail may be hundreds of small ones, each of which costs a round trip; all of it is what
-    /// checkpoints leave behind. Only a bucket in hostile hands can make each `Limits.segmentObjectBytesMax` long.
+    /// Segments fetched ahead. A tail may be hundreds of small ones, each of which costs a round trip; all of it is
+    /// what checkpoints leave behind. Only a bucket in hostile hands can make each `Limits.segmentObjectBytesMax` long.
     public static let prefetchDefault = 16
 
     /// Reads the segments after `start` up to each epoch's end and hands them over in order, each checked whole:
