@@ -67,7 +67,10 @@ class Postgres:
         return self
 
     def stop(self, mode="fast"):
+        pid = self.pid()
         self.as_postgres("pg_ctl", "-D", self.data, "-w", "-t", "60", "-m", mode, "stop")
+        # It removes its file of the pid a moment before it leaves the folder.
+        processes.wait_until(lambda: not processes.is_alive(pid), 20, "PostgreSQL's last process to end")
 
     def abandon(self):
         if (self.data / "postmaster.pid").exists():
