@@ -1,3 +1,4 @@
+public import Codec
 /// How a pass of gc goes about it. Nothing in here decides what is safe to delete.
 public struct GCOptions: Sendable {
     /// How far back in time a branch can start: manifests and the log behind them stay that long.
@@ -12,6 +13,13 @@ public struct GCOptions: Sendable {
     /// False: delete only, move nothing.
     public var repacks = true
     public var policy = CleaningPolicy()
+    /// Segments under these data keys are repacked whatever their liveness, some at a time.
+    public var rewrittenKeys: Set<DataKeyID> = []
+    /// Bytes of such segments that one pass takes at most: their records are remembered meanwhile.
+    public var rewriteBytesMax: UInt64 = 32 << 30
+    /// Superblocks of lower numbers go. They open with what an earlier passphrase or key file opens; only who has
+    /// opened the one of this number may say so.
+    public var superblockInForce: UInt64 = 0
 
     public var requestsInFlightMax = 16
     /// Records that the search for victims remembers, 12 bytes each.

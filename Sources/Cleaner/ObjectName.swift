@@ -5,7 +5,7 @@ import StoreCore
 /// What an object is, by its name. A name that no version of zerofs gives is `unknown`, and such an object is left
 /// alone.
 enum ObjectName: Hashable, Sendable {
-    case superblock
+    case superblock(UInt64)
     case catalog(UInt64)
     case catalogPage(UInt64)
     case generation(UInt64)
@@ -34,7 +34,7 @@ enum ObjectName: Hashable, Sendable {
             guard let number = number(parts[1]), digest(parts[2]) != nil else { return nil }
             return .catalogPage(number)
         case ("cleaner", 2): return inverted(parts[1]).map { .generation($0) }
-        case ("superblock", 2): return inverted(parts[1]).map { _ in .superblock }
+        case ("superblock", 2): return inverted(parts[1]).map { .superblock($0) }
         case ("probe", 2): return .probe
         default: return nil
         }

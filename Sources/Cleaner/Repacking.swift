@@ -1,3 +1,4 @@
+import Codec
 import BlockMap
 import ObjectStorage
 import SegmentLog
@@ -79,13 +80,30 @@ struct Repacking {
         let candidates = present.keys.filter { id in
             named.relocations[id] == nil && !isProtected(id) && named.moves[id, default: 0] < RelocationLog.movesMax
         }
+        let rewritten = rewrittenVictims(candidates)
         let oldest = candidates.sorted { (present[$0]?.nanoseconds ?? 0, $0) < (present[$1]?.nanoseconds ?? 0, $1) }
         var needs = RecordNeeds(
             candidates: oldest.prefix(context.options.candidatesMax).compactMap { named.references[$0] },
-            certain: (moved + due).compactMap { named.references[$0] }, relocations: named.relocations,
+            certain: (moved + due + rewritten).compactMap { named.references[$0] }, relocations: named.relocations,
             options: context.options)
         try await needs.collect(roots.runs, context)
         return needs
+    }
+
+    /// Segments under keys that are to be given up, as many as a pass takes.
+    private func rewrittenVictims(_ candidates: [SegmentID]) -> [SegmentID] {
+        guard !context.options.rewrittenKeys.isEmpty else { return [] }
+        var bytes: UInt64 = 0
+        var victims: [SegmentID] = []
+        for id in candidates.sorted() where isRewritten(id) {
+            bytes += UInt64(named.references[id]?.byteCount ?? 0)
+            guard victims.isEmpty || bytes <= context.options.rewriteBytesMax else { break }
+            victims.append(id)
+        }
+        return victims
+    }
+    private func isRewritten(_ id: SegmentID) -> Bool {
+        named.references[id].map { context.options.rewrittenKeys.contains($0.header.keyID) } ?? false
     }
 
     /// A segment behind the covered position of a manifest that is kept is needed whole, whatever the maps say.
@@ -131,7 +149,7 @@ extension Repacking {
                     CleaningCandidate(
                         id: victim, byteCount: UInt64(segment.byteCount),
                         liveBytes: records.reduce(0) { $0 + UInt64($1.byteCount) }, ageSeconds: max(age, 1),
-                        isPacked: id.isPackedSegment, isDue: unfinished.contains(id)))
+                        isPacked: id.isPackedSegment, isDue: unfinished.contains(id) || isRewritten(id)))
             }
         }
         let plan = CleaningPlan(candidates, otherBytes: otherBytes, policy: context.options.policy)
@@ -160,7 +178,9 @@ extension Repacking {
     }
 
     private mutating func repack(_ groups: [[Victim]]) async throws {
-        guard !groups.isEmpty else { return }
+        // After a rotation a generation under the new key is wanted in any case: whoever claims on top of it has read
+        // it, and so knows the new key.
+        guard !groups.isEmpty || !context.options.rewrittenKeys.isEmpty else { return }
         let log = GenerationLog(store: context.store, keys: context.keys)
         let victims = groups.joined().map(\.segment.id).sorted()
         let newest = generations.first?.number ?? 0

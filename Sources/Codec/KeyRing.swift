@@ -39,6 +39,12 @@ public final class KeyRing: Sendable {
     public var currentAlgorithm: CipherAlgorithm { current.key.algorithm }
     public func holds(_ id: DataKeyID) -> Bool { state.withLock { $0.keys[id] != nil } }
 
+    /// Whether this has all keys of `other`, and the same.
+    public func isSuccessor(of other: KeyRing) -> Bool {
+        let known = keys
+        return other.keys.allSatisfy { id, key in known[id]?.secret.equals(key.secret) ?? false }
+    }
+
     var keys: [DataKeyID: Key] { state.withLock { $0.keys } }
     private var current: (id: DataKeyID, key: Key) {
         state.withLock { state in

@@ -94,4 +94,14 @@ public struct ObjectHeader: Hashable, Sendable {
         }
         self.init(kind: kind, algorithm: algorithm, keyID: keyID, salt: try reader.salt())
     }
+
+    /// What the header says that an object is, and under which data key it was sealed; nothing of it is authenticated.
+    /// nil for what has no header that this version reads. `bytes` may be the object's first 32.
+    public static func peek(_ bytes: [UInt8]) -> (kind: ObjectKind, keyID: DataKeyID)? {
+        guard bytes.count >= byteCount, bytes.starts(with: magic), let kind = ObjectKind(rawValue: bytes[6]) else {
+            return nil
+        }
+        let id = bytes[8..<12].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        return (kind, DataKeyID(id))
+    }
 }

@@ -42,4 +42,10 @@ extension CatalogEditor {
             }
         }
     }
+
+    /// Makes every page of a large catalog anew, under the present data key; and a number in any case.
+    public mutating func renewPages() {
+        touch { _ in }
+        renewsPages = true
+    }
 }

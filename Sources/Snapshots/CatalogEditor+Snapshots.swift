@@ -28,6 +28,24 @@ extension CatalogEditor {
         put(.snapshot(record))
     }
 
+    /// Lets a snapshot rest on a copy of its version, under other keys and with a map of its own.
+    ///
+    /// The copy covers as little as the original, so that a gc pass that listed it before it had a name would take it
+    /// for given up. So none may have announced floors since the copying began: `seen` is the birth floor of then.
+    ///
+    /// Throws `notFound` when the snapshot is gone, an error with `isBelowFloor` when gc passed by.
+    public mutating func replaceVersion(
+        of id: SnapshotID, _ old: VersionReference, with new: VersionReference, seen: UInt64
+    ) throws(StorageError) {
+        var snapshot = try existing(id)
+        guard snapshot.version != new else { return }
+        guard snapshot.version == old, state.birthFloor == seen else {
+            throw .belowFloor("copying snapshot '\(title(snapshot))' took so long that gc passed by")
+        }
+        snapshot.version = new
+        put(.snapshot(snapshot))
+    }
+
     public mutating func rename(_ id: SnapshotID, to name: String) throws(StorageError) {
         var snapshot = try existing(id)
         guard snapshot.name != name else { return }

@@ -13,6 +13,8 @@ public struct CatalogEditor: Sendable {
     private(set) var changed: Set<RowID> = []
     /// A number is wanted even where no row changed.
     private(set) var isTouched = false
+    /// Pages are made anew although nothing in them changed.
+    var renewsPages = false
 
     init(_ base: CatalogState, now: Timestamp) {
         state = base

@@ -94,8 +94,9 @@ extension CatalogLog {
         version.state = editor.state
         version.tail.formUnion(editor.changed)
         version.recentOperations = (base.recentOperations + [operation]).suffix(Limits.recentOperationsMax)
-        if version.mustFold {
-            let (folded, made) = try version.folded(with: keys)
+        let renews = editor.renewsPages && !version.pages.isEmpty
+        if version.mustFold || renews {
+            let (folded, made) = try version.folded(with: keys, all: renews)
             try await upload(made)
             version = folded
         }

@@ -7,14 +7,15 @@ extension CatalogVersion {
     static let pageBytesMax = 64 << 10
 
     /// The same version with its tail in pages: only the pages that the tail touches are made anew, for this number.
-    func folded(with keys: KeyRing) throws(StorageError) -> (version: CatalogVersion, made: [SealedPage]) {
+    /// - Parameter all: the others too.
+    func folded(with keys: KeyRing, all: Bool = false) throws(StorageError) -> (version: CatalogVersion, made: [SealedPage]) {
         var version = self
         version.pages = []
         version.tail = []
         var made: [SealedPage] = []
         let hashes = tail.map(\.hash)
         for page in pages.isEmpty ? [.empty(.all)] : pages {
-            guard hashes.contains(where: page.region.contains) else {
+            guard all || hashes.contains(where: page.region.contains) else {
                 version.pages.append(page)
                 continue
             }

@@ -4,12 +4,14 @@ public import StoreCore
 /// is noticed instead of served. A value; `HighWaterFile` keeps it in the data directory.
 public struct HighWaterMarks: Hashable, Sendable {
     public enum Kind: Hashable, Sendable {
+        case superblock
         case catalog
         case manifest(VolumeID)
         case epoch(VolumeID)
 
         var text: String {
             switch self {
+            case .superblock: "superblock -"
             case .catalog: "catalog -"
             case .manifest(let volume): "manifest \(volume)"
             case .epoch(let volume): "epoch \(volume)"
@@ -17,6 +19,7 @@ public struct HighWaterMarks: Hashable, Sendable {
         }
         var subject: String {
             switch self {
+            case .superblock: "the superblock at number"
             case .catalog: "the catalog at number"
             case .manifest(let volume): "volume \(volume) at manifest"
             case .epoch(let volume): "volume \(volume) at epoch"
@@ -24,6 +27,7 @@ public struct HighWaterMarks: Hashable, Sendable {
         }
         init?(kind: Substring, subject: Substring) {
             switch (kind, VolumeID(hex: subject)) {
+            case ("superblock", nil) where subject == "-": self = .superblock
             case ("catalog", nil) where subject == "-": self = .catalog
             case ("manifest", let volume?): self = .manifest(volume)
             case ("epoch", let volume?): self = .epoch(volume)

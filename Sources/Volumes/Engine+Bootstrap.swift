@@ -11,7 +11,7 @@ import Uploader
 /// Making a store and opening one.
 extension Engine {
     private static func superblocks(_ store: any ObjectStore) -> NumberedObjects {
-        NumberedObjects(prefix: "superblock", store: store)
+        NumberedObjects(prefix: SuperblockLog.prefix, store: store)
     }
 
     /// Makes a store: probes what the object store can do, then writes superblock and an empty catalog.
@@ -30,23 +30,25 @@ extension Engine {
 
     /// Opens a store. Claims nothing.
     ///
+    /// - Parameter unlockAgain: opens it after its keys were changed elsewhere; nil keeps `unlock` for that.
     /// Throws `notFound` where there is none, `denied` for the wrong passphrase or key file, `unsupported` for a store
     /// of a newer format.
     public static func open(
-        store: any ObjectStore, unlock: Unlock, settings: EngineSettings, machine: Machine = .system, log: Logger
+        store: any ObjectStore, unlock: Unlock, unlockAgain: UnlockSource? = nil, settings: EngineSettings,
+        machine: Machine = .system, log: Logger
     ) async throws -> Engine {
-        guard let newest = try await superblocks(store).newest() else {
-            throw StorageError(.notFound, "there is no zerofs store in \(store.location): make one with `zerofs init`")
-        }
-        let superblock: Superblock
-        do { superblock = try Superblock(decoding: newest.bytes) } catch {
-            throw StorageError(error.code, "object \(superblocks(store).key(newest.number)): \(error.message)")
-        }
-        let keys = try await machine.workers.run { try superblock.unlock(unlock) }
-        let context = try await makeContext(store: store, keys: keys, settings: settings, machine: machine, log: log)
-        let marks = try await HighWaterFile.open(
-            path: settings.dataDirectory + "/high-water", disk: context.disk)
-        let engine = Engine(store: store, keys: keys, settings: settings, context: context, marks: marks, log: log)
+        let superblocks = SuperblockLog(store: store, workers: machine.workers)
+        let opened = try await superblocks.open(unlock)
+        let marks = try await HighWaterFile.open(path: settings.dataDirectory + "/high-water", disk: machine.disk)
+        try marks.observe(.superblock, opened.number)
+        let keys = StoreKeys(
+            opened: opened, superblocks: superblocks, unlock: unlockAgain ?? { unlock }, marks: marks, log: log)
+        let learning = KeyLearningStore(base: store, keys: keys)
+        var context = try await makeContext(
+            store: learning, keys: keys.ring, settings: settings, machine: machine, log: log)
+        context.refreshKeys = { try await keys.refresh() }
+        let engine = Engine(
+            store: learning, storeKeys: keys, settings: settings, context: context, marks: marks, log: log)
         try marks.observe(.catalog, try await engine.catalog.newest().number)
         return engine
     }

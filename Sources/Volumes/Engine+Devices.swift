@@ -1,3 +1,4 @@
+import Codec
 import Snapshots
 public import StoreCore
 import Synchronization
@@ -28,8 +29,13 @@ extension Engine: DeviceDirectory {
             openVolumes.withLock { $0.attachedSnapshots[snapshot.id, default: 0] += 1 }
             return SnapshotDevice(
                 id: snapshot.id, name: "\(record.name)@\(snapshot.name)", size: version.state.sizeBytes,
-                layout: version.state.map,
-                context: context)
+                layout: version.state.map, context: context
+            ) { [catalog, store, keys] in
+                guard let record = try await catalog.newest().snapshot(snapshot.id) else {
+                    throw StorageError(.notFound, "snapshot \(name) was deleted")
+                }
+                return try await PinnedVersion.load(record.version, from: store, keys: keys).state.map
+            }
         }
         let volume = try await open(record)
         // In the lock in which a deletion or a rollback reserves the volume: it sees this connection, or this sees it.
@@ -86,6 +92,7 @@ extension Engine: DeviceDirectory {
 
     /// Opens a volume for writing, once: who comes meanwhile shares the opening. One that has failed is opened anew.
     func open(_ record: VolumeRecord) async throws -> Volume {
+        let openedUnder = keys.currentKeyID
         let opening = try openVolumes.withLock { open in
             guard !open.isClosed else { throw StorageError(.cancelled, "the server is stopping") }
             if let opening = open.openings[record.id] { return opening }
@@ -96,6 +103,7 @@ extension Engine: DeviceDirectory {
                     name: record.name, id: record.id, settings: settings.volume, context: context, marks: marks,
                     takeOver: takeOver)
             }
+            open.openedUnder[record.id] = openedUnder
             open.openings[record.id] = opening
             return opening
         }

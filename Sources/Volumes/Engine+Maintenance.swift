@@ -7,11 +7,20 @@ extension Engine {
     /// Gives back what nothing refers to any more, and repacks what is mostly dead. Volumes that are open here are
     /// checkpointed first, so that nothing is kept for the sake of their log alone.
     public func collectGarbage(dryRun: Bool, progress: @escaping ProgressHandler) async throws -> GCReport {
+        try await collectGarbage(settings.gc, dryRun: dryRun, progress: progress)
+    }
+    func collectGarbage(
+        _ options: GCOptions, dryRun: Bool, progress: @escaping ProgressHandler
+    ) async throws -> GCReport {
+        // What it seals must be under the newest key.
+        try await storeKeys.refresh()
         if !dryRun {
             for volume in await soundVolumes() { try await volume.checkpointNow() }
         }
+        var options = options
+        options.superblockInForce = storeKeys.superblockNumber
         let collector = GarbageCollector(
-            store: store, keys: keys, catalog: catalog, maps: context.maps, time: context.time, options: settings.gc)
+            store: store, keys: keys, catalog: catalog, maps: context.maps, time: context.time, options: options)
         return try await collector.collect(dryRun: dryRun) { progress(ProgressReport(phase: $0, done: $1, total: $2)) }
     }
 

@@ -14,7 +14,8 @@ import Uploader
 /// Thread-safe. `openVolumes` guards which volumes are open and how often each is attached.
 public final class Engine: Sendable {
     let store: any ObjectStore
-    let keys: KeyRing
+    let storeKeys: StoreKeys
+    var keys: KeyRing { storeKeys.ring }
     let settings: EngineSettings
     let context: VolumeContext
     let catalog: CatalogLog
@@ -23,14 +24,14 @@ public final class Engine: Sendable {
     let marks: HighWaterFile
 
     init(
-        store: any ObjectStore, keys: KeyRing, settings: EngineSettings, context: VolumeContext, marks: HighWaterFile,
-        log: Logger
+        store: any ObjectStore, storeKeys: StoreKeys, settings: EngineSettings, context: VolumeContext,
+        marks: HighWaterFile, log: Logger
     ) {
         self.store = store
-        self.keys = keys
+        self.storeKeys = storeKeys
         self.settings = settings
         self.context = context
-        self.catalog = CatalogLog(store: store, keys: keys, time: context.time)
+        self.catalog = CatalogLog(store: store, keys: storeKeys.ring, time: context.time)
         self.openVolumes = Mutex(OpenVolumes(takeOver: settings.takeOver))
         self.marks = marks
         self.log = log
@@ -79,6 +80,8 @@ public final class Engine: Sendable {
 /// Which volumes are open for writing here.
 struct OpenVolumes {
     var openings: [VolumeID: Task<Volume, any Error>] = [:]
+    /// The data key that was current when the opening began: everything sealed for it is under that one or a newer one.
+    var openedUnder: [VolumeID: DataKeyID] = [:]
     /// Connections to snapshots.
     var attachedSnapshots: [SnapshotID: Int] = [:]
     /// Being deleted or rolled back: not to be opened meanwhile.

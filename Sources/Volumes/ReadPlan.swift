@@ -1,3 +1,4 @@
+import Logging
 import BlockMap
 import Cache
 import SegmentLog
@@ -117,12 +118,20 @@ func readUnaligned(
 func isAligned(_ offset: UInt64, _ count: UInt64) -> Bool { (offset | count) % UInt64(blockBytes) == 0 }
 
 /// A run or segment that is gone was compacted or repacked, and collected, since its name was read: look again with the
-/// current map before it counts as lost.
-func retryingMoved<R>(_ volume: String, _ body: () async throws -> R) async throws -> R {
-    for _ in 0..<3 {
-        do { return try await body() } catch let error as StorageError where error.code == .notFound { continue }
-    }
-    do { return try await body() } catch let error as StorageError where error.code == .notFound {
-        throw StorageError(.corrupt, "volume \(volume) refers to an object that is gone", cause: error)
+/// current map before it counts as lost. One under a data key that is not known here may be under a new one: look for
+/// it, once.
+func retryingMoved<R>(_ volume: String, _ context: VolumeContext, _ body: () async throws -> R) async throws -> R {
+    var tries = 0
+    var hasRefreshed = false
+    while true {
+        do { return try await body() } catch let error as StorageError where error.code == .notFound {
+            tries += 1
+            guard tries <= 3 else {
+                throw StorageError(.corrupt, "volume \(volume) refers to an object that is gone", cause: error)
+            }
+        } catch let error as StorageError where error.code == .denied && !hasRefreshed {
+            hasRefreshed = true
+            do { try await context.refreshKeys() } catch { context.log.debug("\(volume): \(error)") }
+        }
     }
 }

@@ -2,23 +2,31 @@ import BlockMap
 import SegmentLog
 import Snapshots
 public import StoreCore
+import Synchronization
 
-/// A pinned version as a read-only block device: `pg-prod@monday`. Immutable, so nothing here needs a lock.
+/// A pinned version as a read-only block device: `pg-prod@monday`. Its contents never change; the map that says where
+/// they lie may be exchanged for an equal one (`Engine.rewriteKeys`). The mutex guards which is known here.
 public final class SnapshotDevice: BlockDevice {
     let id: SnapshotID
     public let name: String
     public let summary: String
     public let size: UInt64
     public let isReadOnly = true
-    private let layout: MapLayout
+    private let layout: Mutex<MapLayout>
+    private let newestLayout: @Sendable () async throws -> MapLayout
     private let context: VolumeContext
 
-    init(id: SnapshotID, name: String, size: UInt64, layout: MapLayout, context: VolumeContext) {
+    /// - Parameter newestLayout: asked when an object of the known one is gone.
+    init(
+        id: SnapshotID, name: String, size: UInt64, layout: MapLayout, context: VolumeContext,
+        newestLayout: @escaping @Sendable () async throws -> MapLayout
+    ) {
         self.id = id
         self.name = name
         self.summary = "zerofs snapshot \(name)"
         self.size = size
-        self.layout = layout
+        self.layout = Mutex(layout)
+        self.newestLayout = newestLayout
         self.context = context
     }
 
@@ -31,27 +39,41 @@ public final class SnapshotDevice: BlockDevice {
         guard isAligned(offset, UInt64(buffer.count)) else {
             return try await readUnaligned(at: offset, into: buffer) { try await self.read(at: $0, into: $1) }
         }
-        try await retryingMoved(name) {
+        try await retryingMoved {
             var plan = try self.plan(offset, UInt64(buffer.count))
             try await plan.finish(self.context, into: buffer)
         }
     }
     public func prefetch(at offset: UInt64, count: UInt64) async throws {
-        try await retryingMoved(name) {
+        try await retryingMoved {
             var plan = try self.plan(offset, count)
             try await plan.prefetch(self.context)
         }
     }
     public func status(at offset: UInt64, count: UInt64, extentsMax: Int) async throws -> [DeviceExtent] {
         try await deviceStatus(at: offset, count: count, extentsMax: extentsMax) { range in
-            try await self.context.maps.lookup(range, in: self.layout).filter { $0.mapping != .zero }.map(\.range)
+            try await self.retryingMoved {
+                let layout = self.layout.withLock { $0 }
+                return try await self.context.maps.lookup(range, in: layout).filter { $0.mapping != .zero }.map(\.range)
+            }
+        }
+    }
+    private func retryingMoved<R>(_ body: () async throws -> R) async throws -> R {
+        var isFirst = true
+        return try await Volumes.retryingMoved(name, context) {
+            if !isFirst {
+                let newest = try await self.newestLayout()
+                self.layout.withLock { $0 = newest }
+            }
+            isFirst = false
+            return try await body()
         }
     }
     private func plan(_ offset: UInt64, _ count: UInt64) throws -> ReadPlan {
         guard offset <= size, count <= size - offset else {
             throw StorageError(.invalid, "a read of \(count) bytes at \(offset) lies beyond the end of \(name)")
         }
-        return ReadPlan(BlockRange.touching(byteOffset: offset, byteCount: count), layout: layout)
+        return ReadPlan(BlockRange.touching(byteOffset: offset, byteCount: count), layout: layout.withLock { $0 })
     }
 
     public func writeNow(at offset: UInt64, from bytes: UnsafeRawBufferPointer) throws -> Bool { throw readOnly }

@@ -97,16 +97,23 @@ extension Volume {
     /// One step of compaction, more when level 0 has grown long; none when the volume is to end.
     private func compactWhereDue() async throws {
         repeat {
-            let (layout, isEnding) = state.withLock { ($0.layout, $0.isClosing || $0.failure != nil) }
-            guard !isEnding, let plan = CompactionPlan.next(for: layout, policy: settings.compaction) else { return }
-            try await compact(plan)
-        } while state.withLock { $0.layout.levels.first?.count ?? 0 } > 8
+            let (layout, isRewriting, isEnding) = state.withLock { state in
+                (state.layout, state.mustRewriteMap, state.isClosing || state.failure != nil)
+            }
+            let plan =
+                isRewriting
+                ? CompactionPlan.full(for: layout, policy: settings.compaction, evenIfMerged: true)
+                : CompactionPlan.next(for: layout, policy: settings.compaction)
+            guard !isEnding, let plan else { return }
+            try await compact(plan, copying: isRewriting)
+        } while state.withLock { $0.mustRewriteMap || $0.layout.levels.first?.count ?? 0 > 8 }
     }
-    func compact(_ plan: CompactionPlan) async throws {
+    /// - Parameter copying: no run may move by its name alone.
+    func compact(_ plan: CompactionPlan, copying: Bool = false) async throws {
         let edit = try await persisting {
             try await Compactor.run(
                 plan, reader: self.context.maps, volume: self.id, epoch: self.epoch, store: self.context.store,
-                resolve: try await self.context.relocations.resolver())
+                resolve: try await self.context.relocations.resolver() ?? (copying ? { $0 } : nil))
         }
         try await commit(dropping: 0) { manifest in
             // After an answer that got lost the edit may be in force already.

@@ -18,7 +18,7 @@ extension Volume {
             return try await readUnaligned(at: offset, into: buffer) { try await self.read(at: $0, into: $1) }
         }
         let range = BlockRange.touching(byteOffset: offset, byteCount: UInt64(buffer.count))
-        try await retryingMoved(name) {
+        try await retryingMoved(name, context) {
             var plan = try buffer.withMutableBytes { try self.planRead(range, into: $0) }
             try await plan.finish(self.context, into: buffer)
         }
@@ -58,7 +58,7 @@ extension Volume {
 
     public func prefetch(at offset: UInt64, count: UInt64) async throws {
         let range = BlockRange.touching(byteOffset: offset, byteCount: count)
-        try await retryingMoved(name) {
+        try await retryingMoved(name, context) {
             var plan = self.state.withLock { state in
                 var plan = ReadPlan(range, layout: state.layout)
                 state.locate(&plan)
@@ -70,7 +70,7 @@ extension Volume {
 
     public func status(at offset: UInt64, count: UInt64, extentsMax: Int) async throws -> [DeviceExtent] {
         try await deviceStatus(at: offset, count: count, extentsMax: extentsMax) { range in
-            try await retryingMoved(self.name) { try await self.dataRanges(in: range) }
+            try await retryingMoved(self.name, self.context) { try await self.dataRanges(in: range) }
         }
     }
 

@@ -1,6 +1,7 @@
 import Logging
 import BlockMap
 import Cache
+import Codec
 import Journal
 import SegmentLog
 import Snapshots
@@ -128,5 +129,7 @@ struct EngineState {
     var attachedCount = 0
     var isClosing = false
     var isRetiringJournal = false
+    /// Runs under these data keys are merged away, whether that is due or not.
+    var leftKeys: Set<DataKeyID> = []
     var failure: StorageError?
 }

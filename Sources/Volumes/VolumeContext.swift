@@ -26,6 +26,8 @@ public struct VolumeContext: Sendable {
     /// Written into claims, for the error that a rival reads.
     public var host: String
     public var log: Logger
+    /// Looks for data keys that were added elsewhere.
+    public var refreshKeys: @Sendable () async throws -> Void = {}
 
     public init(
         store: any ObjectStore, keys: KeyRing, time: any TimeSource, slots: UploadSlots, maps: MapReader,
