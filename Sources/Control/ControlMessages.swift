@@ -14,7 +14,16 @@ public struct HealthReport: Codable, Sendable, Equatable {
     public var store: String
     /// Where NBD clients connect: `HOST:PORT` or `unix:/path`.
     public var nbd: [String]
-    public init(status: Status, version: String, pid: Int32, store: String, nbd: [String]) {
+    /// `off`, `on` or `required`; nil from servers that know no TLS.
+    public var tls: String?
+    /// Whether clients of unix sockets need TLS as well.
+    public var tlsOnSocket: Bool?
+    public init(
+        status: Status, version: String, pid: Int32, store: String, nbd: [String], tls: String? = nil,
+        tlsOnSocket: Bool? = nil
+    ) {
+        self.tls = tls
+        self.tlsOnSocket = tlsOnSocket
         self.status = status
         self.version = version
         self.pid = pid

@@ -74,7 +74,9 @@ struct HandshakeDriver {
         guard let security = connection.context.security,
             let transport = connection.transport as? UpgradableTransport
         else { preconditionFailure("TLS was offered, and there is none") }
+        let localUserID = client.localUserID
         client = try beforeDeadline { try transport.upgrade(by: security.transport, within: $0) }
+        client.localUserID = localUserID
         handshake.secured()
     }
 

@@ -23,10 +23,13 @@ public struct NBDClient: Sendable, Equatable, CustomStringConvertible {
     public var proof: Proof
     /// Whether the stream is encrypted.
     public var isSecured: Bool
+    /// The kernel's word for whose process it is, whatever else it proved; nil for clients of other machines.
+    public var localUserID: UInt32?
 
     public init(_ proof: Proof, isSecured: Bool) {
         self.proof = proof
         self.isSecured = isSecured
+        if case .userID(let userID) = proof { localUserID = userID }
     }
     /// A client before, or without, an upgrade.
     init(_ origin: PeerOrigin) {
@@ -39,8 +42,7 @@ public struct NBDClient: Sendable, Equatable, CustomStringConvertible {
     /// Root and the server's own user: they can read the server's keys and command it, so that no rule about clients
     /// could keep anything from them.
     public var isOwner: Bool {
-        guard case .userID(let userID) = proof else { return false }
-        return userID == 0 || userID == geteuid()
+        localUserID.map { $0 == 0 || $0 == geteuid() } ?? false
     }
 
     /// As rules name it: `psk:db1`, `cert:db1.example.com`, `uid:1000`; `anonymous` when it proved nothing.

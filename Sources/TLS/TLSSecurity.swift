@@ -30,8 +30,10 @@ public final class TLSSecurity: TransportSecurity {
         context.withLock { $0 = new }
     }
 
-    /// The users of the file of pre-shared keys, sorted.
-    public var users: [String] { context.withLock { $0 }.preSharedKeys?.users ?? [] }
+    /// The users of a file of pre-shared keys, sorted. Throws as `init`.
+    public static func users(ofFile path: String) throws(StorageError) -> [String] {
+        try PreSharedKeys.load(path).users
+    }
 
     public func secure(_ transport: any Transport, within nanoseconds: UInt64) throws -> SecuredTransport {
         do {
@@ -56,44 +58,4 @@ public final class TLSSecurity: TransportSecurity {
     }
 
     public func noteRefusal(of peer: String, _ reason: String) { refusals.note("TLS with \(peer): \(reason)") }
-}
-
-/// Lines about clients that were turned away: at most so many in a while, because anyone who reaches the address can
-/// cause them. What was left out is counted, and told with the next.
-final class RefusalLog: Sendable {
-    private static let linesMax = 20
-    private static let windowNanoseconds: UInt64 = 10_000_000_000
-
-    private let log: Logger
-    private let time: any TimeSource
-    private struct State {
-        var windowBegan: UInt64 = 0
-        var lines = 0
-        var omitted = 0
-    }
-    private let state = Mutex(State())
-
-    init(_ log: Logger, _ time: any TimeSource) {
-        self.log = log
-        self.time = time
-    }
-
-    func note(_ text: String) {
-        let now = time.monotonicNanoseconds()
-        let omitted: Int? = state.withLock { state in
-            if now &- state.windowBegan > Self.windowNanoseconds {
-                state.windowBegan = now
-                state.lines = 0
-            }
-            guard state.lines < Self.linesMax else {
-                state.omitted += 1
-                return nil
-            }
-            state.lines += 1
-            defer { state.omitted = 0 }
-            return state.omitted
-        }
-        guard let omitted else { return }
-        log.warning("\(text)\(omitted > 0 ? " (and \(omitted) more refusals before)" : "")")
-    }
 }

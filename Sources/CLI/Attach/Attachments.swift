@@ -22,7 +22,8 @@ struct Attachments: Sendable {
             try await undo(state, folder)
         }
         guard geteuid() == 0 else { throw StorageError(.denied, "attaching makes block devices: run it as root") }
-        let method = try await chooseMethod()
+        // The kernel's client knows no pre-shared keys.
+        let method = export.key == nil ? try await chooseMethod() : .nbdfuse
         try await LoopDevice(folder: folder, log: log).clearStrayMount()
         try folder.make()
         var state = AttachmentState(name: export.name, method: method)

@@ -12,6 +12,14 @@ struct Export: Sendable {
     var isReadOnly: Bool
     /// As the server tells them: `HOST:PORT` or `unix:/path`.
     var addresses: [String]
+    /// The pre-shared key to connect with, where the server serves nobody without TLS.
+    var key: PreSharedKeyUser?
+
+    struct PreSharedKeyUser: Hashable, Sendable {
+        var user: String
+        /// The file that holds the key; its name is no secret.
+        var file: String
+    }
 
     /// A socket file where there is one: faster than TCP.
     func address() throws(StorageError) -> Address {
@@ -28,9 +36,15 @@ struct Export: Sendable {
     /// As the NBD URI specification writes it.
     func uri() throws(StorageError) -> String {
         let export = Self.encode(name)
+        let scheme = key == nil ? "nbd" : "nbds"
+        let user = key.map { "\(Self.encode($0.user))@" } ?? ""
+        let file = key.map { "tls-psk-file=\(Self.encode($0.file))" }
         switch try address() {
-        case .unix(let path): return "nbd+unix:///\(export)?socket=\(Self.encode(path))"
-        case .tcp(let host, let port): return "nbd://\(host.contains(":") ? "[\(host)]" : host):\(port)/\(export)"
+        case .unix(let path):
+            return "\(scheme)+unix://\(user)/\(export)?socket=\(Self.encode(path))" + (file.map { "&\($0)" } ?? "")
+        case .tcp(let host, let port):
+            let place = "\(host.contains(":") ? "[\(host)]" : host):\(port)"
+            return "\(scheme)://\(user)\(place)/\(export)" + (file.map { "?\($0)" } ?? "")
         }
     }
 

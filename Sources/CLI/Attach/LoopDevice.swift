@@ -59,8 +59,10 @@ struct LoopDevice {
             case .unix(let path): ["socket=\(path)"]
             case .tcp(let host, let port): ["hostname=\(host)", "port=\(port)"]
             }
+        let security =
+            export.key.map { ["tls=require", "tls-psk=\($0.file)", "tls-username=\($0.user)"] } ?? []
         return ["--foreground", "--unix", socket, "--log=stderr"] + (export.isReadOnly ? ["--readonly"] : [])
-            + ["--filter=retry", "nbd"] + server
+            + ["--filter=retry", "nbd"] + server + security
             + ["export=\(export.name)", "retries=\(retries)", "retry-delay=1", "retry-exponential=no"]
     }
 

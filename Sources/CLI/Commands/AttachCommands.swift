@@ -1,6 +1,7 @@
 import ArgumentParser
 import Control
 import StoreCore
+import TLS
 import Volumes
 
 struct Attach: AsyncParsableCommand {
@@ -32,10 +33,33 @@ struct Attach: AsyncParsableCommand {
         let server = try await session.server()
         let attachments = Attachments(dataDirectory: session.configuration.data.directory, log: session.log)
         let details = try await server.client.run(DescribeVolume(name: name), progress: { _ in })
-        let export = Export(
+        var export = Export(
             name: details.summary.name, isReadOnly: reference.snapshot != nil, addresses: server.health.nbd)
+        if try Self.needsTLS(export, server.health) { export.key = try Self.key(session.configuration) }
         let state = try await attachments.attach(export, device: device)
         print(output.json ? try ControlJSON.text(AttachReport(state)) : state.device)
+    }
+}
+
+extension Attach {
+    private static func needsTLS(_ export: Export, _ health: HealthReport) throws -> Bool {
+        switch try export.address() {
+        case .unix: health.tlsOnSocket == true
+        case .tcp: health.tls == TLSMode.required.rawValue
+        }
+    }
+
+    /// The first user of the server's own file of pre-shared keys: this is the server's machine, and root.
+    private static func key(_ configuration: ZerofsConfiguration) throws(StorageError) -> Export.PreSharedKeyUser {
+        guard let file = configuration.tls.pskFile, let user = try TLSSecurity.users(ofFile: file).first else {
+            throw StorageError(
+                .invalid,
+                """
+                the server serves nobody without TLS, and attach has no key for it: set nbd.socket and \
+                tls.exempt_socket = true, or tls.psk_file
+                """)
+        }
+        return Export.PreSharedKeyUser(user: user, file: file)
     }
 }
 

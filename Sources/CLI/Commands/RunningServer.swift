@@ -4,6 +4,7 @@ import Logging
 import NBD
 import ObjectStorage
 import StoreCore
+import TLS
 import Volumes
 
 /// All parts of a server that runs, and the order in which they start and stop.
@@ -19,6 +20,8 @@ struct RunningServer {
     private let nbd: NBDServer
     private let control: ControlServer
     private let log: Logger
+    /// Kept alive: reads certificates and keys anew on SIGHUP.
+    private let reload: ReloadSignal
 
     /// How long requests in flight may take when the server leaves; then they are cut off unanswered.
     private static let drainDuration = Duration.seconds(30)
@@ -26,6 +29,7 @@ struct RunningServer {
     static func start(_ plan: ServePlan, _ configuration: ZerofsConfiguration, log: Logger) async throws
         -> RunningServer
     {
+        let tls = try plan.security.makeTLS(log: log)
         let lock = try await lock(configuration, plan)
         let unlock = try Unlocking.read(configuration.keys, log: log)
         let opened = try await StoreFactory.open(
@@ -37,7 +41,7 @@ struct RunningServer {
         let engine = try await Engine.open(
             store: opened.store, unlock: unlock, settings: settings, log: log)
         do {
-            return try await start(plan, configuration, lock, opened, engine, log)
+            return try await start(plan, configuration, lock, opened, engine, tls, log)
         } catch {
             await engine.abandon()
             throw error
@@ -46,17 +50,21 @@ struct RunningServer {
 
     private static func start(
         _ plan: ServePlan, _ configuration: ZerofsConfiguration, _ lock: DataDirectoryLock, _ opened: OpenedStore,
-        _ engine: Engine, _ log: Logger
+        _ engine: Engine, _ tls: TLSSecurity?, _ log: Logger
     ) async throws -> RunningServer {
         try await requireVolumes(plan, engine)
         let statistics = NBDStatistics()
         let directory: any DeviceDirectory = plan.export.map { OneExport($0, of: engine) } ?? engine
-        let nbd = NBDServer(directory, listeningOn: plan.nbdAddresses, observer: statistics)
+        let nbd = NBDServer(
+            directory, listeningOn: plan.nbdAddresses, observer: statistics, security: plan.security.security(tls),
+            access: plan.security.accessControl(log: log))
+        for line in plan.security.warnings(listeningOn: plan.nbdAddresses) { log.warning("\(line)") }
         let figures = FigureSource(opened: opened, engine: engine, nbd: nbd, statistics: statistics)
         let bound = try nbd.start()
         let health = HealthReport(
             status: .ok, version: Zerofs.version, pid: getpid(), store: opened.location.description,
-            nbd: bound.map(address))
+            nbd: bound.map(address), tls: plan.security.mode.rawValue,
+            tlsOnSocket: plan.security.demandsLocally)
         let control = ControlServer(engine, health: health, log: log) { await figures.snapshot() }
         do {
             let paths = try await listen(control, plan, lock, log)
@@ -64,7 +72,7 @@ struct RunningServer {
             return RunningServer(
                 streams: plan.streams, readyLine: "ready " + words.joined(separator: " "), lock: lock, engine: engine,
                 nbd: nbd,
-                control: control, log: log)
+                control: control, log: log, reload: ReloadSignal(tls, log))
         } catch {
             await control.stop()
             await nbd.stop(draining: .zero)

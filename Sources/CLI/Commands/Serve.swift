@@ -20,12 +20,14 @@ struct Serve: AsyncParsableCommand {
             and tells systemd (Type=notify). SIGTERM or SIGINT drains, uploads and leaves;
             a second one stops at once, and what was not uploaded is in the journal.
 
-            NBD has no passwords: listen on addresses that only trusted machines reach.
+            Without TLS listen on addresses that only trusted machines reach; --tls required
+            answers nothing before a client has upgraded, and [[export]] in the
+            configuration says who may use what. SIGHUP reads certificates and keys anew.
 
             EXAMPLES:
               zerofs serve
               zerofs serve --nbd-socket /run/zerofs/nbd.sock
-              zerofs serve --listen 10.0.0.5:10809 --volume pg-prod
+              zerofs serve --listen 10.0.0.5:10809 --tls required --tls-psk clients.psk
               zerofs serve --volume pg-prod --take-over pg-prod    (the other host is dead)
               nbdinfo -- [ zerofs serve --stdio pg-prod ]          (a client that starts its server)
             """)
@@ -60,6 +62,7 @@ struct Serve: AsyncParsableCommand {
     var volume: [String] = []
     @Option(help: ArgumentHelp("Claim this volume although another host holds it. May be repeated.", valueName: "name"))
     var takeOver: [String] = []
+    @OptionGroup var tls: TLSOptions
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
@@ -68,7 +71,11 @@ struct Serve: AsyncParsableCommand {
         let level = stdio == nil ? configuration.logLevel : max(configuration.logLevel, .warning)
         let log = Logs.start(level: common.logLevel?.level ?? level)
         var plan = try ServePlan(self, configuration, activated: ServiceManager.takeSockets())
-        if plan.export != nil, plan.nbdAddresses.isEmpty { plan.streams = try StandardStreams.take() }
+        if plan.export != nil, plan.nbdAddresses.isEmpty {
+            plan.streams = try StandardStreams.take()
+            // Whoever started this server is the client; an inherited TCP connection is still not local.
+            plan.security.exemptsSocket = true
+        }
         ProcessLimits.raiseOpenFiles()
         let signals = StopSignals()
         let server = try await RunningServer.start(plan, configuration, log: log)
@@ -87,6 +94,7 @@ struct ServePlan {
     var controlAddresses: [ControlAddress]
     var volumes: Set<String>?
     var takeOver: Set<String>
+    var security: SecurityPlan
     /// With --stdio: all that is served.
     var export: VolumeReference?
     /// The client of --stdio, unless a service manager gave sockets to listen on.
@@ -96,6 +104,7 @@ struct ServePlan {
     init(
         _ options: Serve, _ configuration: ZerofsConfiguration, activated: [NBDAddress] = []
     ) throws(StorageError) {
+        security = try SecurityPlan(options.tls, configuration)
         controlAddresses = try Self.controlAddresses(options, configuration)
         for name in options.volume + options.takeOver where !VolumeName.isValid(name) {
             throw StorageError(.invalid, "'\(name)' is not a volume's name")

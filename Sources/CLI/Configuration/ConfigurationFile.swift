@@ -44,6 +44,11 @@ extension ZerofsConfiguration {
         keys.passphraseFile = keys.passphraseFile.map(resolved)
         store.caFile = store.caFile.map(resolved)
         nbd.socket = nbd.socket.map(resolved)
+        tls.certificateFile = tls.certificateFile.map(resolved)
+        tls.keyFile = tls.keyFile.map(resolved)
+        tls.caFile = tls.caFile.map(resolved)
+        tls.crlFile = tls.crlFile.map(resolved)
+        tls.pskFile = tls.pskFile.map(resolved)
         control.socket = control.socket.map(resolved)
     }
 }

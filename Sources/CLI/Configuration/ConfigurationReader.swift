@@ -1,3 +1,4 @@
+import NBD
 import StoreCore
 import TOMLKit
 
@@ -42,6 +43,10 @@ struct ConfigurationReader {
                 try read(inner, section: key, into: &configuration)
                 continue
             }
+            if section.isEmpty, key == ExportSettings.section {
+                configuration.exports = try exports(value.array)
+                continue
+            }
             guard let setting = Setting.all.first(where: { $0.section == section && $0.key == key }) else {
                 throw unknown(key, in: section, isTable: value.table != nil)
             }
@@ -53,6 +58,16 @@ struct ConfigurationReader {
                     not \(value.tomlValue.debugDescription)
                     """)
             }
+        }
+    }
+
+    private func exports(_ tables: TOMLArray?) throws(StorageError) -> [ExportRule] {
+        guard let tables else {
+            throw StorageError(
+                .invalid, "\(place(of: ExportSettings.section, in: "")): write [[export]], one for each rule")
+        }
+        do { return try ExportSettings.read(tables) } catch {
+            throw StorageError(.invalid, "\(path): \(error.message)")
         }
     }
 
@@ -74,7 +89,9 @@ struct ConfigurationReader {
 
     private func unknown(_ key: String, in section: String, isTable: Bool) -> StorageError {
         let name = section.isEmpty ? key : "\(section).\(key)"
-        let known = isTable ? Array(Set(Setting.all.map(\.section))).sorted() : Setting.all.map(\.name)
+        let known =
+            isTable
+            ? (Set(Setting.all.map(\.section)).union([ExportSettings.section])).sorted() : Setting.all.map(\.name)
         let elsewhere = Setting.all.filter { $0.key == key }.map(\.name)
         let near = elsewhere.first ?? EditDistance.nearest(to: name, among: known)
         let what = isTable ? "section [\(key)]" : "setting '\(name)'"

@@ -8,6 +8,7 @@ enum ConfigurationText {
         "cache": "Caches in memory.",
         "write": "The way of writes to the store.",
         "nbd": "Where NBD clients connect.",
+        "tls": "Encryption and identity of NBD clients (NBD_OPT_STARTTLS).",
         "control": "Where `zerofs` commands reach the server.",
         "gc": "What garbage collection spares.",
     ]
@@ -25,7 +26,7 @@ enum ConfigurationText {
             text += "\n" + wrapped(setting.explanation)
             text += line(setting, configuration, defaults, uncommentsAll) + "\n"
         }
-        return text
+        return text + ExportSettings.write(configuration.exports)
     }
 
     private static func header(_ section: String, isFirst: Bool) -> String {

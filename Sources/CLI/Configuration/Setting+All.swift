@@ -15,7 +15,7 @@ extension Setting {
             .choice(
                 "", "log_level", \.logLevel,
                 "How much the server tells: trace, debug, info, notice, warning, error or critical."),
-        ] + store + keys + data + cache + write + nbd + control + gc
+        ] + store + keys + data + cache + write + nbd + tls + control + gc
 
     private static let store: [Setting] = [
         .required("store", "url", \.store.url, "Where the data lies: file:///abs/dir or s3://bucket/prefix."),
@@ -109,12 +109,42 @@ extension Setting {
         .texts(
             "nbd", "listen", \.nbd.listen, example: [ZerofsConfiguration.NBD.listenDefault],
             """
-            TCP addresses for NBD clients; without it this default, or none where a socket is named. NBD has no \
-            passwords: keep it local.
+            TCP addresses for NBD clients; without it this default, or none where a socket is named. Keep it local, or \
+            set tls.mode.
             """),
         .text(
             "nbd", "socket", \.nbd.socket, example: "/run/zerofs/nbd.sock",
             "A unix socket for NBD clients of this machine, which is faster than TCP."),
+    ]
+
+    private static let tls: [Setting] = [
+        .choice(
+            "tls", "mode", \.tls.mode,
+            "\"off\", \"on\" (the client chooses), or \"required\": then nothing is answered before the upgrade."),
+        .text(
+            "tls", "certificate_file", \.tls.certificateFile, example: "/etc/zerofs/tls/server.pem",
+            "The server's certificate, then those that lead to its authority (PEM)."),
+        .text(
+            "tls", "key_file", \.tls.keyFile, example: "/etc/zerofs/tls/server.key",
+            "The certificate's key (PEM, mode 0600, not encrypted)."),
+        .text(
+            "tls", "ca_file", \.tls.caFile, example: "/etc/zerofs/tls/clients-ca.pem",
+            "Authorities of clients (PEM). Set, a client needs a certificate of theirs, or a pre-shared key."),
+        .text(
+            "tls", "crl_file", \.tls.crlFile, example: "/etc/zerofs/tls/revoked.pem",
+            "Revocation lists of these authorities (PEM); one for each of them must be there, and current."),
+        .text(
+            "tls", "psk_file", \.tls.pskFile, example: "/etc/zerofs/tls/clients.psk",
+            """
+            Pre-shared keys, a line USER:HEXKEY each, as psktool makes them (mode 0600). Set, a client needs one of \
+            them, or a certificate.
+            """),
+        .truth(
+            "tls", "exempt_socket", \.tls.exemptsSocket,
+            """
+            Serve clients of the unix socket without TLS although the mode is "required": the socket's mode is 0600, \
+            and nobody is on the way.
+            """),
     ]
 
     private static let control: [Setting] = [

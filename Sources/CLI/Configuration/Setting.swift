@@ -153,8 +153,7 @@ extension Setting {
     static func texts(
         _ section: String, _ key: String, _ path: any SettingPath<[String]?>, example: [String], _ explanation: String
     ) -> Setting {
-        func literal(_ texts: [String]) -> String { "[\(texts.map(TOMLText.quote).joined(separator: ", "))]" }
-        let shown = literal(example)
+        let shown = TOMLText.list(example)
         return Setting(
             section: section, key: key, explanation: explanation,
             read: { value, configuration throws(StorageError) in
@@ -164,11 +163,14 @@ extension Setting {
                 default: throw wanted("a list of texts, such as \(shown)")
                 }
             },
-            write: { $0[keyPath: path].map { "[\($0.map(TOMLText.quote).joined(separator: ", "))]" } }, example: shown)
+            write: { $0[keyPath: path].map(TOMLText.list) }, example: shown)
     }
 }
 
 enum TOMLText {
+    /// An array of basic strings.
+    static func list(_ texts: [String]) -> String { "[\(texts.map(quote).joined(separator: ", "))]" }
+
     /// A basic string of TOML.
     static func quote(_ text: String) -> String {
         let escaped = text.unicodeScalars.reduce(into: "") { result, scalar in

@@ -1,5 +1,6 @@
 import Cleaner
 import Logging
+import NBD
 import ObjectStorage
 import S3
 import StoreCore
@@ -53,6 +54,15 @@ struct ZerofsConfiguration: Equatable, Sendable {
         var listen: [String]?
         var socket: String?
     }
+    struct TLS: Equatable, Sendable {
+        var mode = TLSMode.off
+        var certificateFile: String?
+        var keyFile: String?
+        var caFile: String?
+        var crlFile: String?
+        var pskFile: String?
+        var exemptsSocket = false
+    }
     struct Control: Equatable, Sendable {
         var socket: String?
         var listen: String?
@@ -66,6 +76,9 @@ struct ZerofsConfiguration: Equatable, Sendable {
     var cache = Cache()
     var write = Write()
     var nbd = NBD()
+    var tls = TLS()
+    /// In the order of the file.
+    var exports: [ExportRule] = []
     var control = Control()
     var retention = Duration.zero
 }

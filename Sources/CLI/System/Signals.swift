@@ -1,5 +1,8 @@
 import Dispatch
 import Glibc
+import Logging
+import StoreCore
+import TLS
 
 /// SIGTERM and SIGINT as a stream: how often a person wants the server to stop.
 final class StopSignals: Sendable {
@@ -23,6 +26,25 @@ final class StopSignals: Sendable {
 
     /// Asks for the same without a signal.
     func request() { continuation.yield(0) }
+}
+
+/// SIGHUP reads the files of TLS anew. What cannot be used is told, and changes nothing.
+final class ReloadSignal: Sendable {
+    /// Kept alive; never touched after it was started.
+    private nonisolated(unsafe) let source: any DispatchSourceSignal
+
+    init(_ tls: TLSSecurity?, _ log: Logger) {
+        signal(SIGHUP, SIG_IGN)
+        source = DispatchSource.makeSignalSource(signal: SIGHUP, queue: DispatchQueue(label: "reload"))
+        source.setEventHandler {
+            guard let tls else { return log.notice("SIGHUP: TLS is off, there is nothing to read anew") }
+            do throws(StorageError) {
+                try tls.reload()
+                log.notice("SIGHUP: new connections use the certificates and keys as they are now")
+            } catch { log.error("SIGHUP: certificates and keys stay as they were: \(error)") }
+        }
+        source.resume()
+    }
 }
 
 enum ProcessLimits {
