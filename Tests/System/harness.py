@@ -330,7 +330,7 @@ class Server:
             )
         return self
 
-    def start(self, seconds=30):
+    def start(self, seconds=60):
         self.launch()
         return self.await_ready(seconds)
 

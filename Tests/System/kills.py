@@ -4,6 +4,7 @@ Used by test_kills.py (a few rounds) and scripts/soak (as many as one likes). A 
 the ledger outside, pgbench's own log, its invariants and the file system of a snapshot must agree with the database.
 """
 
+import itertools
 import os
 import random
 import shutil
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import processes
 from devices import Device, SmallDisk
 from faults import ROUGH, FaultProxy
-from harness import Failure, check, equal, wait_until
+from harness import Background, Failure, check, equal, wait_until
 from objectstores import Bucket
 from postgres import Ledger, Postgres
 
@@ -28,6 +29,7 @@ KINDS = {
     "machine": "SIGKILL of everything: the file system is recovered from its journal",
     "lost": "as machine, and the data directory is gone: another host takes the volume over",
     "takeover": "another server takes the volume over while this one is paused; then this one wakes up",
+    "busy": "snapshots, branches, deletions and gc without a pause, with SIGKILLs of zerofs",
     "full": "the disk under journal and cache is full, with a SIGKILL of zerofs",
     "outage": "the store is away, with a SIGKILL of zerofs meanwhile",
     "slow": "the store is far away and slow, with a SIGKILL of zerofs",
@@ -114,7 +116,7 @@ class Rig:
         self.kills, self.acknowledged, self.stopped = 0, 0, False
         struck = self.proxy.struck() if self.proxy else 0
         load = self.load(seconds + (self.outage_seconds if kind == "outage" else 0))
-        self.wait_for_ledger("the ledger to grow before the trouble", 20)
+        self.wait_for_ledger("the ledger to grow before the trouble", 60)
         time.sleep(self.random.uniform(0.5, 2))
         recovery = getattr(self, kind)()
         checked = self.judge(load, f"after {kind} in mode {durability}")
@@ -126,7 +128,7 @@ class Rig:
             self.durability = durability
             self.server.stop()
             self.store.configure({"durability": durability})
-            self.server.start()
+            self.server.start(60)
 
     def load(self, seconds, clients=4):
         """pgbench, with a log of its transactions that lies elsewhere: it is not killed."""
@@ -151,11 +153,11 @@ class Rig:
 
     def both(self):
         self.kill_server(self.postgres.kill)
-        return self.timed(lambda: (self.server.start(), self.start_postgres()))
+        return self.timed(lambda: (self.server.start(60), self.start_postgres()))
 
     def machine(self):
         self.kill_everything()
-        return self.timed(self.server.start) + self.recover_machine()
+        return self.timed(lambda: self.server.start(60)) + self.recover_machine()
 
     def lost(self):
         promised = self.uploaded()
@@ -163,7 +165,7 @@ class Rig:
         promised = promised or self.ledger.noted()
         self.store.lose_data_directory()
         self.server.options = ["--take-over", VOLUME]
-        recovery = self.timed(self.server.start)
+        recovery = self.timed(lambda: self.server.start(60))
         self.server.options = []
         return recovery + self.recover_machine(promised, sent)
 
@@ -190,6 +192,38 @@ class Rig:
         shutil.rmtree(old.data)
         return recovery
 
+    def busy(self):
+        recovery = 0
+        for _ in range(2):
+            commands = Background(self.manage)
+            time.sleep(self.random.uniform(1, 3))
+            self.kill_server()
+            # A command may have begun to work on its own, and keeps servers away meanwhile.
+            commands.join()
+            recovery = max(recovery, self.timed(self.start_and_go_on))
+        self.clear()
+        return recovery
+
+    def manage(self, stopping):
+        for number in itertools.count():
+            for command in (
+                ["snapshot", VOLUME, "--name", f"s{number}"],
+                ["branch", f"{VOLUME}@s{number}", f"b{number}"],
+                ["delete", f"b{number - 1}", "--force"],
+                ["gc"],
+                ["delete", f"{VOLUME}@s{number}", "--force"],
+            ):
+                if stopping.is_set():
+                    return
+                self.store.zerofs(*command, expect=None)
+
+    def clear(self):
+        """Deletes what commands that were killed left: a name may stay, but only as one that works."""
+        names = [v["name"] for v in self.store.json("list") if v["name"] != VOLUME]
+        for name in sorted(names, key=lambda n: "@" in n):
+            self.store.zerofs("delete", name)
+        equal([v["name"] for v in self.store.json("list")], [VOLUME], "what is left after deletion")
+
     def full(self):
         self.disk.fill()
         time.sleep(3)
@@ -201,10 +235,10 @@ class Rig:
         self.disk.clear()
         began = time.monotonic()
         if not self.server.is_running():
-            self.server.start()
+            self.server.start(60)
         else:
             self.server.await_ready()
-        if not self.goes_on(30):
+        if not self.goes_on(45):
             # The database got an error, which it may after a clear one. What it had promised must be there.
             self.stopped = True
             self.kill_clients()
@@ -228,7 +262,7 @@ class Rig:
     def troubled(self, rules, **settings):
         self.proxy.plan(rules, **settings)
         time.sleep(4)
-        self.wait_for_ledger("the ledger to grow in spite of the store", 60)
+        self.wait_for_ledger("the ledger to grow in spite of the store", 90)
         self.kill_server()
         recovery = self.timed(self.start_and_go_on)
         time.sleep(4)
@@ -246,7 +280,7 @@ class Rig:
         promised = self.ledger.noted()
         wait_until(self.is_uploaded, 60, "the uploads")
         self.resume_ledger(promised)
-        self.wait_for_ledger("the ledger to go on", 20)
+        self.wait_for_ledger("the ledger to go on", 60)
         self.history_least = 0
         return promised
 
@@ -300,7 +334,7 @@ class Rig:
             self.postgres, promised or self.ledger.noted(), sent or self.ledger.sent, "after recovery"
         )
         self.resume_ledger(found)
-        self.wait_for_ledger("the ledger to go on", 20)
+        self.wait_for_ledger("the ledger to go on", 60)
 
     def pause_ledger(self):
         self.acknowledge()
@@ -388,7 +422,7 @@ class Rig:
             return
         self.server.stop()
         self.store.lose_data_directory()
-        self.server.start()
+        self.server.start(60)
         self.device = self.attached(VOLUME)
         self.device.fsck()
         self.mount()
