@@ -29,9 +29,36 @@ let flyingFox: [Target.Dependency] = [
     .product(name: "FlyingFox", package: "FlyingFox"), .product(name: "FlyingSocks", package: "FlyingFox"),
 ]
 
+/// Set by `scripts/fuzz`: the harnesses of Tests/FuzzingTests become a program with a fuzzer, and nothing else is built.
+let isFuzzing = Context.environment["ZEROFS_FUZZ"] != nil
+let fuzzed: [Target.Dependency] = [
+    "StoreCore", "Codec", "ObjectStorage", "S3", "SegmentLog", "BlockMap", "Journal", "Cache", "Snapshots", "Cleaner",
+    "Volumes", "NBD", "Control", "CLI", logging,
+]
+let fuzzing: [Target] =
+    isFuzzing
+    ? [
+        .executableTarget(
+            name: "zerofs-fuzz", dependencies: fuzzed, path: "Tests/FuzzingTests",
+            exclude: ["Replay", "corpus", "regressions"], swiftSettings: settings)
+    ]
+    : [
+        .testTarget(
+            name: "FuzzingTests", dependencies: fuzzed, exclude: ["Driver", "corpus", "regressions"],
+            swiftSettings: settings)
+    ]
+
+/// A program; for the fuzzer a library, whose entry point must not be in the way of the fuzzer's.
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    let renamed: SwiftSetting = .unsafeFlags(["-Xfrontend", "-entry-point-function-name", "-Xfrontend", "\(name)_main"])
+    return isFuzzing
+        ? .target(name: name, dependencies: dependencies, swiftSettings: settings + [renamed])
+        : .executableTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
 let package = Package(
     name: "zerofs",
-    products: [.executable(name: "zerofs", targets: ["CLI"])],
+    products: isFuzzing ? [] : [.executable(name: "zerofs", targets: ["CLI"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
@@ -70,13 +97,13 @@ let package = Package(
             ]),
         target("Control", ["StoreCore", "ObjectStorage", "Cleaner", "Volumes", "NBD", logging] + flyingFox),
         [
-            .executableTarget(
-                name: "CLI",
-                dependencies: [
+            program(
+                "CLI",
+                [
                     "StoreCore", "Codec", "ObjectStorage", "S3", "Cleaner", "Volumes", "NBD", "TLS", "Control",
                     "TOMLKit", logging,
                     argumentParser,
-                ], swiftSettings: settings),
+                ]),
             .testTarget(
                 name: "CLITests",
                 dependencies: [
@@ -86,6 +113,6 @@ let package = Package(
             .target(
                 name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",
                 swiftSettings: settings),
-        ],
+        ], fuzzing,
     ].flatMap(\.self)
 )
