@@ -58,7 +58,12 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let package = Package(
     name: "zerofs",
-    products: isFuzzing ? [] : [.executable(name: "zerofs", targets: ["CLI"])],
+    products: isFuzzing
+        ? []
+        : [
+            .executable(name: "zerofs", targets: ["CLI"]),
+            .executable(name: "zerofs-sim", targets: ["SimulationRunner"]),
+        ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
@@ -113,6 +118,17 @@ let package = Package(
             .target(
                 name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",
                 swiftSettings: settings),
+            .target(name: "CSimulationExecutor", path: "Tests/C/CSimulationExecutor"),
+            // Replaces the process's random source: nothing but the simulator may link it.
+            .target(name: "CSimulationRandom", path: "Tests/C/CSimulationRandom"),
+            .target(
+                name: "Simulation",
+                dependencies: [
+                    "CSimulationExecutor", "StoreCore", "Codec", "ObjectStorage", "Cleaner", "Volumes", logging,
+                ], path: "Tests/Simulation", swiftSettings: settings),
+            .executableTarget(
+                name: "SimulationRunner", dependencies: ["Simulation", "CSimulationRandom", "StoreCore"],
+                path: "Tests/SimulationRunner", swiftSettings: settings),
         ], fuzzing,
     ].flatMap(\.self)
 )
