@@ -53,6 +53,8 @@ struct HandshakeDriver {
 
     private struct Ended: Error {}
     private static let sendNanosecondsMin: UInt64 = 10_000_000_000
+    /// Who minds the time itself ends in order.
+    private static let abortDelay = Duration.seconds(1)
 
     /// Lets `body` block until the handshake's time is over; then the stream is cut, which wakes it. For what waits for
     /// the client alone: opening an export takes the time that it takes.
@@ -63,7 +65,7 @@ struct HandshakeDriver {
         guard rest > 0 else { throw Ended() }
         let timer = Task { [connection] in
             // Cancelled when `body` was done in time.
-            do { try await connection.context.time.sleep(for: .nanoseconds(rest)) } catch { return }
+            do { try await connection.context.time.sleep(for: .nanoseconds(rest) + Self.abortDelay) } catch { return }
             connection.transport.abort()
         }
         defer { timer.cancel() }

@@ -38,7 +38,7 @@ final class TLSContext: @unchecked Sendable {
         try check(SSL_CTX_use_certificate_chain_file(pointer, certificate), "use the certificate \(certificate)")
         let key = try SecretFile.read(path, "key")
         let taken = key.withBytes { zerofs_ssl_ctx_use_key(pointer, $0.baseAddress, Int32($0.count)) }
-        try check(taken, "use the key \(path) (it must be PEM, and not encrypted)")
+        try check(taken, "use the key \(path) (PEM, not encrypted, of the certificate \(certificate))")
         try check(SSL_CTX_check_private_key(pointer), "use the key \(path) with the certificate \(certificate)")
     }
 
