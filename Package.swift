@@ -124,7 +124,8 @@ let package = Package(
             .target(
                 name: "Simulation",
                 dependencies: [
-                    "CSimulationExecutor", "StoreCore", "Codec", "ObjectStorage", "Cleaner", "Volumes", logging,
+                    "CSimulationExecutor", "StoreCore", "Codec", "ObjectStorage", "BlockMap", "Cleaner", "Volumes",
+                    logging,
                 ], path: "Tests/Simulation", swiftSettings: settings),
             .executableTarget(
                 name: "SimulationRunner", dependencies: ["Simulation", "CSimulationRandom", "StoreCore"],

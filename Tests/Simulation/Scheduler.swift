@@ -47,6 +47,7 @@ public final class Scheduler: @unchecked Sendable {
     private var lastProcess = 0
     private var lastTimer: UInt64 = 0
     private var hasEnded = false
+    private var failure: (any Error)?
 
     /// A job that is ready, or a call that stands for one.
     struct Work {
@@ -85,9 +86,13 @@ public final class Scheduler: @unchecked Sendable {
                 throw Stuck("\(steps) jobs ran, and the run has not ended: it goes in circles")
             }
             try step()
+            if let failure { throw failure }
         }
         try outcome.get()
     }
+
+    /// Ends the run: `run` throws this after the present job.
+    public func fail(_ error: any Error) { failure = failure ?? error }
 
     /// A new process. Its jobs run from now on.
     public func makeProcess(_ name: String) -> SimulatedProcess {

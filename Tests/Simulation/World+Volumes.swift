@@ -1,0 +1,110 @@
+import ObjectStorage
+import StoreCore
+import Volumes
+
+/// Opening, and the judgement of what an opening shows.
+extension World {
+    /// Opens a volume on a server, reads all of it, and judges it by the session before. Returns where it is open.
+    func open(_ name: String, on server: Server) async -> Server.OpenVolume? {
+        if let open = server.open[name] { return open }
+        guard await lock(name) else { return nil }
+        defer { unlock(name) }
+        if let open = server.open[name] { return open }
+        guard let engine = server.engine, let process = server.process, server.isUp else { return nil }
+        guard let before = latest[name] else { return nil }
+        // What is under way on this very server would come into the next session.
+        while sessions[before].host == server.host.name, changing[before, default: 0] != 0, process.isAlive {
+            await scheduler.pass(5_000_000)
+        }
+        if sessions[before].host != server.host.name, server.takesOver || sessions[before].isOver {
+            sessions[before].holding = .stored
+        }
+        let missing: Set<ErrorCode> = doubtful.contains(name) ? [.notFound] : []
+        let device = await attempt("open \(name)", on: process, allowing: missing) { try await engine.attach(name) }
+        guard let device else { return nil }
+        if sessions[before].host != server.host.name { sessions[before].holding = .stored }
+        guard let found = await readAll(device, on: process) else {
+            _ = await attempt("detach", on: process) { await engine.detach(device) }
+            return nil
+        }
+        guard server.engine === engine else { return nil }
+        guard let before = latest[name], judge(found, of: before) else { return nil }
+        let session = begin(name, on: server, base: found)
+        server.open[name] = Server.OpenVolume(device: device, session: session)
+        count("recoveries")
+        return server.open[name]
+    }
+
+    func begin(_ name: String, on server: Server, base: [UInt64]) -> Int {
+        let session = Session(
+            number: sessions.count, volume: name, host: server.host.name,
+            flushesToStore: plan.durability == .store || !plan.volume.isJournaled, base: base)
+        sessions.append(session)
+        latest[name] = session.number
+        scheduler.note("session \(session.number) of \(name) on \(server.host.name)")
+        return session.number
+    }
+
+    /// What was found must be a prefix of what that session did, all that was promised included (R1, R2).
+    func judge(_ found: [UInt64], of number: Int) -> Bool {
+        let session = sessions[number]
+        for alternative in session.alternatives where alternative == found {
+            sessions[number].survived = []
+            return true
+        }
+        var search = PrefixSearch(session, found: found)
+        let problem = search.run(promised: session.promised)
+        if let problem {
+            fail(
+                """
+                \(session.volume), session \(number) on \(session.host) (\(plan.durability.rawValue), what was \
+                \(session.holding) must hold, \(session.changes.count) changes): \(problem)
+                """)
+            return false
+        }
+        sessions[number].survived = search.prefix
+        return true
+    }
+
+    /// Everything on a device, sector by sector; nil when it cannot be read now.
+    func readAll(_ device: any BlockDevice, on process: SimulatedProcess) async -> [UInt64]? {
+        var tags: [UInt64] = []
+        let size = Int(device.size)
+        tags.reserveCapacity(size / Sector.byteCount)
+        var failures = 0
+        while tags.count * Sector.byteCount < size {
+            let first = tags.count
+            let bytes = min(256 << 10, size - first * Sector.byteCount)
+            let part = await attempt("read \(device.name)", on: process) {
+                let buffer = IOBuffer(count: bytes)
+                try await device.read(at: UInt64(first * Sector.byteCount), into: buffer)
+                return Sector.tags(buffer, first: first)
+            }
+            if let part {
+                tags += part
+                continue
+            }
+            failures += 1
+            guard process.isAlive, failures < 5 else { return nil }
+            await scheduler.pass(500_000_000)
+        }
+        return tags
+    }
+
+    /// A flush was answered: what it covers will be there. Who was superseded may only acknowledge what its successor
+    /// has (R4).
+    func noteFlushed(_ covered: Set<Int>, in number: Int) {
+        let session = sessions[number]
+        sessions[number].synced.formUnion(covered)
+        guard session.flushesToStore else { return }
+        sessions[number].stored.formUnion(covered)
+        guard let survived = session.survived, !covered.isSubset(of: survived) else { return }
+        let lost = covered.subtracting(survived).sorted()
+        fail(
+            "session \(number) of \(session.volume) acknowledged a flush of \(lost.prefix(5)), which its successor lost"
+        )
+    }
+    func acknowledged(in number: Int) -> Set<Int> {
+        Set(sessions[number].changes.indices.filter { sessions[number].changes[$0].isAcknowledged })
+    }
+}
