@@ -15,6 +15,12 @@ public enum EventCode: String, CaseIterable, Sendable {
     /// A volume was closed in order, but not everything could be uploaded: it is in the journal.
     case closedDirty = "closed-dirty"
 
+    // MARK: Who comes in
+    /// A client was turned away before it saw any export: its TLS handshake failed, or it tried to get around it.
+    case clientRefused = "client-refused"
+    /// A client asked for an export that no rule lets it use, whether it exists or not.
+    case accessDenied = "access-denied"
+
     // MARK: What a crash left
     /// Writes that a killed server had answered were taken from its journal.
     case journalReplayed = "journal-replayed"

@@ -6,9 +6,11 @@ import Synchronization
 /// cause them. What was left out is counted, and told with the next.
 public final class RefusalLog: Sendable {
     private static let linesMax = 20
+    private static let charactersMax = 400
     private static let windowNanoseconds: UInt64 = 10_000_000_000
 
     private let log: Logger
+    private let code: EventCode
     private let time: any TimeSource
     private struct State {
         var windowBegan: UInt64 = 0
@@ -17,11 +19,14 @@ public final class RefusalLog: Sendable {
     }
     private let state = Mutex(State())
 
-    public init(_ log: Logger, _ time: any TimeSource = SystemTime()) {
+    /// - Parameter code: of every line.
+    public init(_ code: EventCode, _ log: Logger, time: any TimeSource = SystemTime()) {
+        self.code = code
         self.log = log
         self.time = time
     }
 
+    /// - Parameter text: may hold what a client made up: it stays one line of bounded length.
     public func note(_ text: String) {
         let now = time.monotonicNanoseconds()
         let omitted: Int? = state.withLock { state in
@@ -38,6 +43,18 @@ public final class RefusalLog: Sendable {
             return state.omitted
         }
         guard let omitted else { return }
-        log.warning("\(text)\(omitted > 0 ? " (and \(omitted) more refusals before)" : "")")
+        let more = omitted > 0 ? " (and \(omitted) more before)" : ""
+        log.warning("\(Self.printable(text))\(more)", metadata: ["event": "\(code.rawValue)"])
+    }
+
+    /// Without what would begin a new line, or change how a terminal shows it.
+    static func printable(_ text: String) -> String {
+        let scalars = text.unicodeScalars.prefix(charactersMax).map { scalar -> Unicode.Scalar in
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .surrogate, .unassigned: "?"
+            default: scalar
+            }
+        }
+        return String(String.UnicodeScalarView(scalars))
     }
 }

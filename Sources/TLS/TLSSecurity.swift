@@ -20,7 +20,7 @@ public final class TLSSecurity: TransportSecurity {
         self.files = files
         self.time = time
         self.log = log
-        refusals = RefusalLog(log, time)
+        refusals = RefusalLog(.clientRefused, log, time: time)
         context = Mutex(try TLSContext(files))
     }
 
@@ -42,7 +42,7 @@ public final class TLSSecurity: TransportSecurity {
             let secured = TLSTransport(over: transport, session, time)
             try secured.shakeHands(within: nanoseconds)
             let client = NBDClient(try proof(session, context), isSecured: true)
-            log.debug("TLS with \(transport.peer): \(client), \(session.terms)")
+            log.debug("\(RefusalLog.printable("TLS with \(transport.peer): \(client), \(session.terms)"))")
             return SecuredTransport(secured, client: client)
         } catch {
             noteRefusal(of: transport.peer, "\(error)")

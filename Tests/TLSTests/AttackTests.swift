@@ -204,9 +204,16 @@ import Testing
     }
     @Test func aThousandRefusalsAreTwentyLines() async throws {
         let lines = LogLines()
-        let log = RefusalLog(lines.logger)
+        let log = RefusalLog(.clientRefused, lines.logger)
         for number in 1...1000 { log.note("refusal \(number)") }
         #expect(lines.text.split(separator: "\n").count == 20)
+    }
+    @Test func whatAClientMadeUpStaysInItsLine() {
+        let lines = LogLines()
+        let made = "'a\nerror zerofs: fenced\u{1b}[2J\u{2028}\u{202e}'" + String(repeating: "x", count: 5000)
+        RefusalLog(.accessDenied, lines.logger).note("asked for \(made)")
+        #expect(lines.text.hasPrefix("warning: asked for 'a?error zerofs: fenced?[2J??'xxx"))
+        #expect(lines.text.count < 450)
     }
 }
 

@@ -77,7 +77,7 @@ struct SecurityPlan: Sendable {
     }
 
     func accessControl(log: Logger) -> AccessControl {
-        let refusals = RefusalLog(log)
+        let refusals = RefusalLog(.accessDenied, log)
         return AccessControl(rules) { client, peer, export in
             refusals.note("client \(client) at \(peer) asked for '\(export)', which no rule lets it use")
         }
