@@ -104,7 +104,8 @@ class Case:
                 self.undo.pop()()
             except Exception as error:
                 problems.append(f"{type(error).__name__}: {error}")
-        processes.kill(processes.children(os.getpid()))
+        # Where the caller runs several cases in one process, servers that they share are its children too.
+        processes.kill(set(processes.children(os.getpid())) - self.resources.pids())
         processes.release_devices(self.folder)
         return problems
 

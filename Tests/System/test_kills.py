@@ -11,7 +11,7 @@ from postgres import Ledger, Postgres
 @mark(limit=240, needs=("devices", "postgres"), alone=True)
 def test_no_acknowledged_transaction_is_lost_to_kills(t):
     rig = Rig(t, seed=31)
-    for kind, durability in (("zerofs", "store"), ("machine", "journal"), ("lost", "store")):
+    for kind, durability in (("zerofs", "store"), ("machine", "journal"), ("busy", "store")):
         print(rig.round(kind, durability).line(), flush=True)
     rig.finish(from_store=False)
 
