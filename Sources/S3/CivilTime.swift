@@ -32,11 +32,15 @@ enum CivilTime {
 
     /// Reads `Wed, 12 Oct 2009 17:50:00 GMT`, the form of `Date` and `Last-Modified`.
     static func parseHTTPDate(_ text: String) -> Timestamp? {
-        let seconds = curl_getdate(text, nil)
-        return seconds < 0 ? nil : Timestamp(nanoseconds: Int64(seconds) * 1_000_000_000)
+        let seconds = Int64(curl_getdate(text, nil))
+        // Years beyond 2261 do not fit; no clock shows them.
+        return (0..<secondsMax).contains(seconds) ? Timestamp(nanoseconds: seconds * 1_000_000_000) : nil
     }
 
-    private static func floorDivide(_ a: Int64, _ b: Int64) -> Int64 { a >= 0 ? a / b : -((-a + b - 1) / b) }
+    /// 2262-01-01.
+    private static let secondsMax: Int64 = 9_214_646_400
+
+    private static func floorDivide(_ a: Int64, _ b: Int64) -> Int64 { a / b - (a % b < 0 ? 1 : 0) }
 
     private static func padded(_ value: Int64, _ width: Int) -> String {
         let text = String(value)
@@ -50,10 +54,15 @@ enum CivilTime {
     /// `.5` is half a second; nothing is none.
     private static func nanoseconds(_ fraction: ArraySlice<UInt8>) -> Int64? {
         guard let dot = fraction.first else { return 0 }
-        guard dot == UInt8(ascii: "."), fraction.count > 1, let digits = number(fraction.dropFirst().prefix(9)) else {
+        guard dot == UInt8(ascii: "."), fraction.count > 1,
+            fraction.dropFirst().allSatisfy({ (0x30...0x39).contains($0) })
+        else {
             return nil
         }
-        return (fraction.count - 1..<9).reduce(digits) { value, _ in value * 10 }
+        // What is finer than a nanosecond does not count.
+        return fraction.dropFirst().prefix(9).reduce((0, 100_000_000)) { sum, digit in
+            (sum.0 + Int64(digit - 0x30) * sum.1, sum.1 / 10)
+        }.0
     }
 
     private static func date(daysSince1970 days: Int64) -> (year: Int64, month: Int64, day: Int64) {

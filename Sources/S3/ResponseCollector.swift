@@ -33,7 +33,8 @@ struct ResponseCollector {
 
     /// A piece of the body; false stops the transfer. Of an error the beginning is kept and the rest given up.
     mutating func addBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        let room = (isSuccess ? answerBytesMax : Self.errorBytesMax) - body.count
+        // A status that comes after a part of the body, in a trailer, may leave no room at all.
+        let room = max((isSuccess ? answerBytesMax : Self.errorBytesMax) - body.count, 0)
         if body.isEmpty, isSuccess { reserve() }
         body.append(contentsOf: bytes.prefix(room))
         guard bytes.count > room else { return true }

@@ -14,6 +14,7 @@ enum XMLGuard {
             if first == UInt8(ascii: "?") { continue }
             if first == UInt8(ascii: "/") {
                 depth -= 1
+                guard depth >= 0 else { return nil }
                 continue
             }
             if root == nil { root = name(tag) }
