@@ -22,7 +22,17 @@ enum RunFormat {
     static let treeHeightMax: UInt8 = 8
     /// Blocks of the largest volume: nothing in a run lies beyond.
     static let blocksMax = Limits.volumeBytesMax / UInt64(blockBytes)
+    /// No store takes a larger object. So the sizes of all runs of a layout can be added.
+    static let objectBytesMax: UInt64 = 1 << 40
     static let trailerBytes = 55 + ObjectCipher.tagBytes
+
+    /// What a run says that it covers; nothing lies beyond the largest volume.
+    static func range(first: UInt64, count: UInt64, _ reader: ByteReader) throws(StorageError) -> BlockRange {
+        guard first < blocksMax, count > 0, count <= blocksMax - first else {
+            throw reader.corrupt("a run covers blocks that no volume has")
+        }
+        return BlockRange(first: BlockIndex(first), count: count)
+    }
 
     /// What a run's cipher is derived from: its folder, since its name is the hash of what the cipher makes.
     static func identity(_ volume: VolumeID, _ epoch: Epoch) -> String { "volumes/\(volume)/map/\(epoch.value.hex)" }

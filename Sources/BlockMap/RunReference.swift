@@ -53,12 +53,8 @@ public struct RunReference: Hashable, Sendable, CustomStringConvertible {
         byteCount = try reader.varint()
         extentCount = try reader.varint()
         segmentCount = try reader.littleEndian()
-        let first = try reader.varint()
-        let count = try reader.varint()
-        guard first < RunFormat.blocksMax, count > 0, count <= RunFormat.blocksMax - first else {
-            throw reader.corrupt("a run covers blocks that no volume has")
-        }
-        range = BlockRange(first: BlockIndex(first), count: count)
+        range = try RunFormat.range(first: try reader.varint(), count: try reader.varint(), reader)
+        guard byteCount <= RunFormat.objectBytesMax else { throw reader.corrupt("a run of \(byteCount) bytes") }
         header = try ObjectHeader(decoding: try reader.raw(ObjectHeader.byteCount), expecting: .run, object: object)
         extents = try PageTree(decoding: &reader, objectBytes: byteCount)
         segments = try PageTree(decoding: &reader, objectBytes: byteCount)
@@ -127,9 +123,7 @@ extension RunContents {
             throw reader.corrupt("it has no trailer")
         }
         extentCount = try reader.littleEndian()
-        let first: UInt64 = try reader.littleEndian()
-        let count: UInt64 = try reader.littleEndian()
-        range = BlockRange(first: BlockIndex(first), count: count)
+        range = try RunFormat.range(first: try reader.littleEndian(), count: try reader.littleEndian(), reader)
         extents = try PageTree(decoding: &reader, objectBytes: objectBytes)
         segmentCount = try reader.littleEndian()
         segments = try PageTree(decoding: &reader, objectBytes: objectBytes)
