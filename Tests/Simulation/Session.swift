@@ -33,8 +33,13 @@ struct Session {
     let host: String
     /// Flushes reach the store, not only the journal.
     let flushesToStore: Bool
-    /// Contents and size when it was opened.
+    /// Contents and size before all of `changes`: known to be in the store.
     var base: [UInt64]
+    /// Contents and size when it was opened.
+    var opened: [UInt64]
+    /// The process that serves it.
+    var process = ""
+    /// Of sessions before this one that are perhaps in a journal only, then its own.
     var changes: [Change] = []
     /// Promised to be in the store, in the journal: indices of changes.
     var stored: Set<Int> = []
@@ -45,8 +50,22 @@ struct Session {
     var alternatives: [[UInt64]] = []
     /// What a later opening found of this one; set once it was superseded.
     var survived: Set<Int>?
+    /// The disk with its journal is lost: whatever comes next is what the store holds.
+    var hasLostDisk = false
     /// No client uses it any more.
     var isOver = false
+
+    /// Goes on from `before`, of which an opening found `prefix`. What the store is not known to hold may still be
+    /// lost with the disk, and is judged again.
+    mutating func inherit(_ before: Session, _ prefix: Set<Int>, isFromStore: Bool) {
+        if isFromStore || prefix.isSubset(of: before.stored) { return }
+        base = before.base
+        changes = before.changes
+        for index in changes.indices { changes[index].isAcknowledged = prefix.contains(index) }
+        stored = before.stored.intersection(prefix)
+        // A new process synced the journals that it read.
+        synced = before.process == process ? before.synced.intersection(prefix) : prefix
+    }
 
     /// Changes that a recovery must show.
     var promised: Set<Int> {

@@ -140,8 +140,9 @@ extension World {
         }
         count("reads")
         guard let tags else { return }
+        let near = sessions[open.session].changes.filter { $0.sectors.overlaps(sectors) }
         for (sector, tag) in zip(sectors, tags) {
-            guard let problem = sessions[open.session].contradiction(sector, tag, readAt: begin) else { continue }
+            guard let problem = sessions[open.session].contradiction(sector, tag, near, readAt: begin) else { continue }
             return fail("\(sessions[open.session].volume), session \(open.session): sector \(sector): \(problem)")
         }
     }
@@ -149,7 +150,7 @@ extension World {
 
 extension Session {
     /// Why a read that began then cannot have seen this; nil where it can.
-    func contradiction(_ sector: Int, _ tag: UInt64, readAt begin: UInt64) -> String? {
+    func contradiction(_ sector: Int, _ tag: UInt64, _ changes: [Change], readAt begin: UInt64) -> String? {
         if tag == Sector.garbage { return "read what was never written" }
         let touching = changes.filter { $0.sectors.contains(sector) }
         let candidates = touching.filter { change in

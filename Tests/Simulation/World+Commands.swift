@@ -109,7 +109,7 @@ extension World {
         let number = sessions.count
         session = Session(
             number: number, volume: new, host: server.host.name, flushesToStore: session.flushesToStore,
-            base: session.base, changes: session.changes, stored: promised, isOver: true)
+            base: session.base, opened: session.opened, changes: session.changes, stored: promised, isOver: true)
         session.holding = .stored
         sessions.append(session)
         latest[new] = number

@@ -62,7 +62,7 @@ extension World {
         for name in server.open.keys.sorted() {
             guard let open = server.open[name] else { continue }
             let found = await readAll(open.device, on: process)
-            if found != sessions[open.session].base { fail("\(name) has changed by gc") }
+            if found != sessions[open.session].opened { fail("\(name) has changed by gc") }
         }
     }
 

@@ -28,8 +28,11 @@ extension World {
             return nil
         }
         guard server.engine === engine else { return nil }
-        guard let before = latest[name], judge(found, of: before) else { return nil }
+        guard let before = latest[name], let prefix = judge(found, of: before) else { return nil }
         let session = begin(name, on: server, base: found)
+        let old = sessions[before]
+        let isFromStore = old.host != server.host.name || old.hasLostDisk || old.alternatives.contains(found)
+        sessions[session].inherit(old, prefix, isFromStore: isFromStore)
         server.open[name] = Server.OpenVolume(device: device, session: session)
         count("recoveries")
         return server.open[name]
@@ -38,7 +41,8 @@ extension World {
     func begin(_ name: String, on server: Server, base: [UInt64]) -> Int {
         let session = Session(
             number: sessions.count, volume: name, host: server.host.name,
-            flushesToStore: plan.durability == .store || !plan.volume.isJournaled, base: base)
+            flushesToStore: plan.durability == .store || !plan.volume.isJournaled, base: base, opened: base,
+            process: server.process?.name ?? "")
         sessions.append(session)
         latest[name] = session.number
         scheduler.note("session \(session.number) of \(name) on \(server.host.name)")
@@ -46,11 +50,11 @@ extension World {
     }
 
     /// What was found must be a prefix of what that session did, all that was promised included (R1, R2).
-    func judge(_ found: [UInt64], of number: Int) -> Bool {
+    func judge(_ found: [UInt64], of number: Int) -> Set<Int>? {
         let session = sessions[number]
         for alternative in session.alternatives where alternative == found {
             sessions[number].survived = []
-            return true
+            return []
         }
         var search = PrefixSearch(session, found: found)
         let problem = search.run(promised: session.promised)
@@ -60,10 +64,10 @@ extension World {
                 \(session.volume), session \(number) on \(session.host) (\(plan.durability.rawValue), what was \
                 \(session.holding) must hold, \(session.changes.count) changes): \(problem)
                 """)
-            return false
+            return nil
         }
         sessions[number].survived = search.prefix
-        return true
+        return search.prefix
     }
 
     /// Everything on a device, sector by sector; nil when it cannot be read now.

@@ -110,6 +110,9 @@ final class World: @unchecked Sendable {
         server.host.loseDisk()
         server.forget()
         lower(server.host, to: .stored)
+        for index in sessions.indices where sessions[index].host == server.host.name {
+            sessions[index].hasLostDisk = true
+        }
         count("disk lost")
     }
     private func lower(_ host: SimulatedHost, to promise: Promise) {
