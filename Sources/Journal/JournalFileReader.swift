@@ -52,15 +52,15 @@ struct JournalFileReader {
         let start = (position, chain)
         guard let (head, payload) = try nextEntry() else { return nil }
         let operation: JournalOperation
-        let range = BlockRange(first: BlockIndex(head.first), count: head.count)
         switch head.kind {
-        case .write where head.count == UInt64(payload.count / blockBytes): operation = .write(range, Array(payload))
-        case .zero: operation = .zero(range)
-        case .resize: operation = .resize(head.count)
+        case .write where head.isWithinVolume && payload.count == Int(head.range.byteCount):
+            operation = .write(head.range, Array(payload))
+        case .zero where head.isWithinVolume: operation = .zero(head.range)
+        case .resize where head.count <= Limits.volumeBytesMax: operation = .resize(head.count)
         case .end:
             isClosed = true
             return nil
-        case .write, .link:
+        case .write, .zero, .resize, .link:
             // Genuine, and yet nothing that a journal writes here.
             (position, chain) = start
             throw StorageError.corrupt(path, at: UInt64(position), "an entry contradicts itself")

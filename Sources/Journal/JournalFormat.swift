@@ -62,6 +62,14 @@ struct EntryHead: Hashable {
     var count: UInt64 = 0
     var kind: Kind
 
+    /// Of what a write or zeroes cover; only when `isWithinVolume`.
+    var range: BlockRange { BlockRange(first: BlockIndex(first), count: count) }
+    /// No volume has blocks beyond the largest one's.
+    var isWithinVolume: Bool {
+        let blocksMax = Limits.volumeBytesMax / UInt64(blockBytes)
+        return first <= blocksMax && count <= blocksMax - first
+    }
+
     func encode(into target: UnsafeMutableRawBufferPointer) {
         precondition(target.count == JournalFormat.headBytes)
         target.storeBytes(of: sequence.value.littleEndian, toByteOffset: 0, as: UInt64.self)
