@@ -7,7 +7,7 @@ import TOMLKit
 struct ConfigurationReader {
     /// For messages.
     let path: String
-    private let lines: [Substring]
+    private let lines: SettingLines
     private let text: String
 
     static func read(_ text: String, path: String) throws(StorageError) -> ZerofsConfiguration {
@@ -17,7 +17,7 @@ struct ConfigurationReader {
     private init(_ text: String, path: String) {
         self.path = path
         self.text = text
-        lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        lines = SettingLines(text)
     }
 
     private func configuration() throws(StorageError) -> ZerofsConfiguration {
@@ -29,6 +29,9 @@ struct ConfigurationReader {
     }
 
     private func parse() throws(StorageError) -> TOMLTable {
+        if let line = TOMLGuard.brokenHeading(in: text) {
+            throw StorageError(.invalid, "\(path):\(line): a heading is a name in brackets, such as [store]")
+        }
         do { return try TOMLTable(string: text) } catch let error as TOMLParseError {
             throw StorageError(.invalid, "\(path):\(error.source.begin.line): \(error.description)")
         } catch { throw StorageError(.invalid, "\(path) is not TOML", cause: error) }
@@ -37,7 +40,7 @@ struct ConfigurationReader {
     private func read(
         _ table: TOMLTable, section: String, into configuration: inout ZerofsConfiguration
     ) throws(StorageError) {
-        for key in table.keys.sorted(by: { line(of: $0, in: section) < line(of: $1, in: section) }) {
+        for key in table.keys.sorted(by: { lines[$0, section] < lines[$1, section] }) {
             guard let value = table[key] else { continue }
             if section.isEmpty, let inner = value.table, Setting.all.contains(where: { $0.section == key }) {
                 try read(inner, section: key, into: &configuration)
@@ -101,27 +104,8 @@ struct ConfigurationReader {
     }
 
     private func place(of key: String, in section: String) -> String {
-        let line = line(of: key, in: section)
+        let line = lines[key, section]
         return line == .max ? path : "\(path):\(line)"
-    }
-
-    /// The parser keeps no lines for values. This finds `key = ` or `[key]` under the right heading, and `.max` for
-    /// forms that it does not know.
-    private func line(of key: String, in section: String) -> Int {
-        var current = ""
-        for (index, line) in lines.enumerated() {
-            let content = line.drop { $0 == " " || $0 == "\t" }
-            if content.hasPrefix("[") {
-                current = String(content.dropFirst().prefix { $0 != "]" }).filter { $0 != " " && $0 != "\"" }
-                if section.isEmpty, current == key || current.hasPrefix(key + ".") { return index + 1 }
-            } else if let equals = content.firstIndex(of: "="), !content.hasPrefix("#") {
-                let left = content[..<equals].filter { $0 != " " && $0 != "\t" && $0 != "\"" }
-                let full = current.isEmpty ? String(left) : "\(current).\(left)"
-                let wanted = section.isEmpty ? key : "\(section).\(key)"
-                if full == wanted || full.hasPrefix(wanted + ".") { return index + 1 }
-            }
-        }
-        return .max
     }
 }
 
@@ -138,29 +122,5 @@ extension SettingValue {
         } else {
             self = .other("\(value.type)")
         }
-    }
-}
-
-enum EditDistance {
-    /// Levenshtein's: insertions, deletions and replacements of a character.
-    static func between(_ a: String, _ b: String) -> Int {
-        let (a, b) = (Array(a), Array(b))
-        var row = Array(0...b.count)
-        for i in a.indices {
-            var diagonal = row[0]
-            row[0] = i + 1
-            for j in b.indices {
-                let above = row[j + 1]
-                row[j + 1] = min(above + 1, row[j] + 1, diagonal + (a[i] == b[j] ? 0 : 1))
-                diagonal = above
-            }
-        }
-        return row[b.count]
-    }
-    /// nil where nothing is near enough to be meant.
-    static func nearest(to text: String, among known: [String]) -> String? {
-        let best = known.map { ($0, between(text, $0)) }.min { $0.1 < $1.1 }
-        guard let best, best.1 <= max(2, text.count / 3) else { return nil }
-        return best.0
     }
 }
