@@ -8,6 +8,9 @@ public enum Compression {
     /// No piece is larger, so that a length from storage can be refused before memory is taken for it.
     public static let pieceBytesMax = Limits.metadataObjectBytesMax
 
+    /// A block of zstd gives at most 128 KiB and takes at least 4 bytes (RFC 8878, section 3.1.1.2).
+    static let gainMax = 32 << 10
+
     /// nil where it does not pay: the result would exceed 7/8 of the input, or a sample says that it would.
     public static func compress(_ bytes: RawSpan, level: Int32 = levelDefault) throws(StorageError) -> [UInt8]? {
         let room = bytes.byteCount - (bytes.byteCount + 7) / 8
@@ -35,7 +38,7 @@ public enum Compression {
     }
 
     /// Throws `corrupt`, which names `object`, unless `bytes` are zstd for exactly `originalBytes`. Memory is bounded
-    /// by that number, whatever the input claims.
+    /// by that number, whatever the input claims, and by `gainMax` times the input.
     public static func decompress(
         _ bytes: ArraySlice<UInt8>, originalBytes: Int, object: String
     ) throws(StorageError) -> [UInt8] {
@@ -44,7 +47,7 @@ public enum Compression {
     public static func decompress(
         _ bytes: RawSpan, originalBytes: Int, object: String
     ) throws(StorageError) -> [UInt8] {
-        guard (0...pieceBytesMax).contains(originalBytes) else {
+        guard (0...pieceBytesMax).contains(originalBytes), originalBytes <= bytes.byteCount * gainMax else {
             throw .corrupt(object, "compressed data claims \(originalBytes) bytes")
         }
         let decompressor = ThreadContexts.current.decompressor

@@ -81,5 +81,7 @@ public struct HighWaterMarks: Hashable, Sendable {
                 marks.updateValue(number, forKey: kind) == nil
             else { throw .corrupt(file, "its line '\(line)' makes no sense") }
         }
+        // Numbers and ids have more than one spelling, and lines another order: that was not us.
+        guard self.text == text else { throw .corrupt(file, "it is not written as zerofs writes it") }
     }
 }
