@@ -13,8 +13,16 @@ struct HTTPExchange: ~Copyable {
     init(
         _ method: String, _ path: String, body: [UInt8]?, at socket: String, timeoutSeconds: Int?
     ) throws(StorageError) {
-        var connection = try UnixConnection(connectingTo: socket)
+        let connection = try UnixConnection(connectingTo: socket)
         if let timeoutSeconds { connection.setTimeout(seconds: timeoutSeconds) }
+        try self.init(method, path, body: body, over: connection, named: socket)
+    }
+
+    init(
+        _ method: String, _ path: String, body: [UInt8]?, over connection: consuming UnixConnection,
+        named socket: String
+    ) throws(StorageError) {
+        var connection = connection
         var head = "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         if let body { head += "Content-Type: application/json\r\nContent-Length: \(body.count)\r\n" }
         try connection.send(Array("\(head)\r\n".utf8) + (body ?? []))

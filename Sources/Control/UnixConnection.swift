@@ -3,7 +3,7 @@ import StoreCore
 
 /// A client's connection to a socket file, blocking: for a thread that may wait. Closed at its end.
 struct UnixConnection: ~Copyable {
-    private let descriptor: Int32
+    let descriptor: Int32
     private var buffer: [UInt8] = []
     private var next = 0
 
@@ -18,6 +18,7 @@ struct UnixConnection: ~Copyable {
             throw failure
         }
     }
+    init(owning descriptor: Int32) { self.descriptor = descriptor }
     deinit { close(descriptor) }
 
     /// Whether a server accepts connections there.
