@@ -3,11 +3,13 @@
 The retry filter keeps the device alive while zerofs is killed and started again, as the kernel's own client does.
 """
 
+import os
 import pathlib
 import signal
 import subprocess
 
 import processes
+from harness import Failure
 from processes import wait_until
 
 
@@ -68,7 +70,10 @@ class Device(FileSystem):
         )
         wait_until(middle.exists, 20, "nbdkit's socket")
         self.exporter = self.start("nbdfuse", "-C", "4", self.fuse / "disk", f"nbd+unix:///?socket={middle}")
-        wait_until((self.fuse / "disk").exists, 20, "nbdfuse")
+        try:
+            wait_until((self.fuse / "disk").exists, 30, "nbdfuse")
+        except TimeoutError as late:
+            raise Failure(f"{late}; a client that asks itself is told: {self.answer(uri)}") from None
         self.loop = case.run(
             "losetup", "--find", "--show", "--direct-io=on", "--sector-size", "4096", self.fuse / "disk"
         ).out.strip()
@@ -93,13 +98,27 @@ class Device(FileSystem):
         processes.end(self.retrying, 3)
 
 
+    def answer(self, uri):
+        """What the server says to a client; nbdkit and nbdfuse keep that to themselves."""
+        debugging = {**os.environ, "LIBNBD_DEBUG": "1"}
+        lines = self.case.run("nbdinfo", uri, expect=None, timeout=60, env=debugging).err.splitlines()
+        return " / ".join(line for line in lines if "message: " in line) or "nothing that explains it"
+
     def kill(self):
         """The machine that had it mounted is gone: whatever was not written yet is lost."""
         processes.kill([self.exporter.pid, self.retrying.pid])
-        # Without its file the loop device fails what is still to be written, and the file system gives up.
-        for command in (["umount", self.mountpoint], ["losetup", "-d", self.loop], ["fusermount3", "-uz", self.fuse]):
+        # Without its file the loop device fails what is still to be written, and the file system gives up: so do those
+        # that waited for it, and were killed.
+        wait_until(self.is_unmounted, 60, f"{self.mountpoint} to be left by everyone")
+        for command in (["losetup", "-d", self.loop], ["fusermount3", "-uz", self.fuse]):
             subprocess.run([str(c) for c in command], stderr=subprocess.DEVNULL, timeout=60)
         self.loop = None
+
+    def is_unmounted(self):
+        if str(self.mountpoint) not in processes.mounts_below(self.folder):
+            return True
+        command = ["umount", str(self.mountpoint)]
+        return subprocess.run(command, stderr=subprocess.DEVNULL, timeout=60).returncode == 0
 
 
 class SmallDisk:
