@@ -1,4 +1,5 @@
 import ArgumentParser
+import Codec
 import Logging
 import StoreCore
 
@@ -12,7 +13,14 @@ struct CommonOptions: ParsableArguments {
             "What to log on standard error: trace, debug, info, notice, warning, error, critical.", valueName: "level"))
     var logLevel: LogLevelArgument?
 
-    func load() throws(StorageError) -> ZerofsConfiguration { try ConfigurationFile.load(config).configuration }
+    func load() throws(StorageError) -> ZerofsConfiguration {
+        let (path, configuration) = try ConfigurationFile.load(config)
+        if configuration.keys.allowsCoreDumps { SecretMemory.allowDumps() }
+        if configuration.store.secretAccessKey != nil, Unlocking.isOpenToOthers(path) {
+            Terminal.printNote("\(path) holds a secret and can be read by others: chmod 600 \(path)")
+        }
+        return configuration
+    }
 }
 
 /// For commands that claim a volume.

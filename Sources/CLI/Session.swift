@@ -120,6 +120,8 @@ struct Session {
         settings.diskCacheBytes = 0
         settings.takeOver = takeOver.map { [$0.volume] } ?? []
         return try await Engine.open(
-            store: opened.store, unlock: unlock, settings: settings, log: log)
+            store: opened.store, unlock: unlock, unlockAgain: Unlocking.again(configuration.keys, log),
+            settings: settings,
+            log: log)
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Codec
 import Glibc
 import StoreCore
 
@@ -29,7 +30,7 @@ struct Zerofs: AsyncParsableCommand {
         version: version,
         subcommands: [],
         groupedSubcommands: [
-            CommandGroup(name: "The store:", subcommands: [Init.self, GarbageCollection.self, Verify.self]),
+            CommandGroup(name: "The store:", subcommands: [Init.self, GarbageCollection.self, Verify.self, Keys.self]),
             CommandGroup(
                 name: "Volumes:",
                 subcommands: [Create.self, List.self, Info.self, Rename.self, Resize.self, Delete.self]),
@@ -44,6 +45,8 @@ struct Zerofs: AsyncParsableCommand {
     static func main() async {
         // A reader that went away shows as an error of the write.
         signal(SIGPIPE, SIG_IGN)
+        // Before any secret is read. A kernel that refuses leaves it to keep them out of dumps page by page.
+        _ = SecretMemory.forbidDumps()
         do {
             var command = try parseAsRoot()
             if var command = command as? any AsyncParsableCommand {

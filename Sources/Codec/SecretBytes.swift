@@ -95,6 +95,16 @@ public enum SecretMemory {
         return zerofs_forbid_dumps() == 0 && isLimited
     }
 
+    /// Takes `forbidDumps` back, as far as the limits of the process allow.
+    public static func allowDumps() {
+        var limit = rlimit(rlim_cur: 0, rlim_max: 0)
+        guard zerofs_allow_dumps() == 0, getrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &limit) == 0 else {
+            return
+        }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &limit)
+    }
+
     /// Zeroes bytes that were read on the way to a secret.
     public static func wipe(_ bytes: inout [UInt8]) {
         bytes.withUnsafeMutableBytes { buffer in

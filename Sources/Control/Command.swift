@@ -45,6 +45,13 @@ public protocol StoreCommands: Sendable {
     func collectGarbage(dryRun: Bool, progress: @escaping ProgressHandler) async throws -> GCReport
     func verify(_ reference: VolumeReference?, deep: Bool, progress: @escaping ProgressHandler) async throws
         -> VerifyReport
+    func listKeys(counting: Bool, progress: @escaping ProgressHandler) async throws -> KeysReport
+    func rotateKeys(rewrite: Bool, progress: @escaping ProgressHandler) async throws -> RotationReport
+    func rewriteKeys(progress: @escaping ProgressHandler) async throws -> RewriteReport
+    func witness() async throws -> StoreWitness
+    /// Objects that are older than a witness has seen them, and how.
+    func problems(since witness: StoreWitness) async throws -> [String: String]
+    func problems(of volume: String, belowEpoch epoch: UInt64) async throws -> [String: String]
 }
 
 extension Engine: StoreCommands {}

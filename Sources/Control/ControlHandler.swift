@@ -14,8 +14,8 @@ final class ControlHandler: HTTPHandler {
     private let log: Logger
     private let snapshot: @Sendable () async -> ServerSnapshot
 
-    /// A command's body is a few names and numbers.
-    private static let bodyBytesMax = 64 << 10
+    /// A command's body is a few names and numbers, or a witness: a line for each volume.
+    private static let bodyBytesMax = 16 << 20
     /// Lines of progress that wait for a slow reader; older ones go first, a result never.
     private static let linesWaitingMax = 64
 

@@ -37,9 +37,17 @@ public final class HighWaterFile: Sendable {
     public var marks: HighWaterMarks { state.withLock { $0.marks } }
 
     /// Notes a number that the store shows. Throws `corrupt` when it showed a higher one before.
-    public func observe(_ kind: HighWaterMarks.Kind, _ number: UInt64) throws(StorageError) {
+    /// - Parameter known: the marks before the store was asked; what others have noted since proves nothing about the
+    ///   answer. nil: as they are now.
+    public func observe(
+        _ kind: HighWaterMarks.Kind, _ number: UInt64, since known: HighWaterMarks? = nil
+    ) throws(StorageError) {
         let outcome: Result<Void, StorageError> = state.withLock { state in
             do throws(StorageError) {
+                if var known {
+                    try known.observe(kind, number)
+                    guard number > state.marks[kind] ?? 0 else { return .success(()) }
+                }
                 if try state.marks.observe(kind, number) { state.isDirty = true }
                 return .success(())
             } catch {

@@ -50,6 +50,7 @@ extension Engine {
         let engine = Engine(
             store: learning, storeKeys: keys, settings: settings, context: context, marks: marks, log: log)
         try marks.observe(.catalog, try await engine.catalog.newest().number)
+        await engine.saveMarks()
         return engine
     }
 

@@ -77,9 +77,13 @@ extension Engine: DeviceDirectory {
     }
     func manifest(of record: VolumeRecord) async throws -> Manifest {
         let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
+        let known = marks.marks
         guard let manifest = try await manifests.newest() else {
             throw StorageError.corrupt("volumes/\(record.id)/manifest", "volume \(record.name) has no manifest")
         }
+        // Also who only looks must not take an old state for the present one.
+        try marks.observe(.manifest(record.id), manifest.number, since: known)
+        try marks.observe(.epoch(record.id), manifest.epoch.value, since: known)
         return manifest
     }
 
@@ -109,6 +113,8 @@ extension Engine: DeviceDirectory {
         }
         do {
             let volume = try await opening.value
+            // A killed server must find them as well.
+            await saveMarks()
             openVolumes.withLock { _ = $0.takeOver.remove(record.name) }
             guard let failure = volume.failure else { return volume }
             try await dropFailed(record.id, opening)

@@ -1,8 +1,9 @@
 import Cleaner
-import Codec
+public import Codec
 import Logging
+public import ObjectStorage
 import Snapshots
-import StoreCore
+public import StoreCore
 import Synchronization
 
 /// Data keys: which there are, a new one, and the end of old ones.
@@ -65,6 +66,16 @@ extension Engine {
         report.retired = old.sorted().map(\.value)
         log.notice("data keys retired: \(report.retired)")
         return report
+    }
+
+    /// Lets another passphrase or key file open a store, and no longer the old one. Needs no engine, and disturbs none.
+    ///
+    /// Throws `denied` where neither opens it, `busy` where another change came first. May be repeated after a crash.
+    /// - Returns: the superblock's number, and whether it was so already.
+    public static func changeUnlock(
+        of store: any ObjectStore, from old: Unlock, to new: Unlock, machine: Machine = .system
+    ) async throws -> (number: UInt64, wasDone: Bool) {
+        try await SuperblockLog(store: store, workers: machine.workers).rewrap(from: old, to: new)
     }
 
     func surveyKeys(_ progress: @escaping ProgressHandler) async throws -> [DataKeyID: KeyUsage] {

@@ -42,7 +42,11 @@ public final class Engine: Sendable {
     public func close() async throws {
         var failure: (any Error)?
         for volume in await takeOpenVolumes() {
-            do { try await volume.close() } catch {
+            do {
+                try await volume.close()
+                try marks.observe(
+                    .manifest(volume.id), volume.state.withLock { $0.manifestNumber }, since: HighWaterMarks())
+            } catch {
                 log.error("volume \(volume.name) did not close cleanly: \(error)")
                 failure = failure ?? error
             }
@@ -54,6 +58,9 @@ public final class Engine: Sendable {
 
     /// Marks that are not saved only guard less.
     func saveMarks() async {
+        do { if let number = catalog.lastSeen?.number { try marks.observe(.catalog, number) } } catch {
+            log.warning("\(error)")
+        }
         do { try await marks.save() } catch { log.warning("the high-water marks were not saved: \(error)") }
     }
 

@@ -45,15 +45,16 @@ final class StoreKeys: Sendable {
     /// Looks whether there is a newer superblock, and takes its keys over: one LIST where there is none.
     func refresh() async throws {
         try await lock.withLock {
+            let known = marks.marks
             guard let newest = try await superblocks.objects.newestNumber() else { return }
-            try marks.observe(.superblock, newest)
-            guard newest != superblockNumber else { return }
+            try marks.observe(.superblock, newest, since: known)
+            guard newest > superblockNumber else { return }
             try adopt(try await superblocks.open(try await unlock()))
         }
     }
 
     func adopt(_ opened: NumberedSuperblock) throws {
-        try marks.observe(.superblock, opened.number)
+        try marks.observe(.superblock, opened.number, since: HighWaterMarks())
         if try ring.adopt(opened.keys) { log.notice("data key \(ring.currentKeyID) is in use for new objects") }
         number.withLock { $0 = max($0, opened.number) }
     }

@@ -23,10 +23,12 @@ extension Volume {
         takeOver: Bool
     ) async throws -> Volume {
         let manifests = ManifestLog(volume: id, store: context.store, keys: context.keys, time: context.time)
+        let known = marks.marks
         guard let current = try await manifests.newest() else {
             throw StorageError.corrupt("volumes/\(id)/manifest", "volume \(name) has no manifest")
         }
-        try marks.observe(.manifest(id), current.number)
+        try marks.observe(.manifest(id), current.number, since: known)
+        try marks.observe(.epoch(id), current.epoch.value, since: known)
         let left = try await LeftJournals.find(for: current, context: context)
         // Before the claim: once the manifest has another token, nobody would know that these are finished.
         try await left.removeFinished(from: context.disk)
@@ -40,7 +42,8 @@ extension Volume {
                 token: token, host: context.host, takeOver: takeOver && left.continuing.isEmpty,
                 continues: !left.continuing.isEmpty)
             isRefused = false
-            try marks.observe(.manifest(id), manifest.number)
+            try marks.observe(.manifest(id), manifest.number, since: known)
+            try marks.observe(.epoch(id), manifest.epoch.value, since: known)
             volume = try await recover(
                 name: name, manifest: manifest, settings: settings, context: context, manifests: manifests,
                 journal: journal)

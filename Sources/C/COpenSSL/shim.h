@@ -67,5 +67,6 @@ static inline int zerofs_hmac_sha256(
 
 /// prctl(2) is variadic. Keys are Codec's, and so is that nobody sees them.
 static inline int zerofs_forbid_dumps(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+static inline int zerofs_allow_dumps(void) { return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); }
 
 #endif

@@ -40,16 +40,34 @@ struct Verify: AsyncParsableCommand {
             EXAMPLES:
               zerofs verify
               zerofs verify pg-prod --deep
+              zerofs verify --print-witness > /safe/place/witness
+              zerofs verify --witness /safe/place/witness
+              zerofs verify pg-prod --at-least 17
             """)
     @Argument(help: "VOLUME or VOLUME@SNAPSHOT; everything without it.")
     var name: String?
     @Flag(help: "Read all data.")
     var deep = false
+    @Flag(help: "Only print how far the store is, to be kept elsewhere.")
+    var printWitness = false
+    @Option(
+        help: ArgumentHelp("What --print-witness printed: the store must not be older.", valueName: "file"),
+        completion: .file())
+    var witness: String?
+    @Option(help: ArgumentHelp("The volume's epoch must not be lower (`info` shows it).", valueName: "epoch"))
+    var atLeast: UInt64?
     @OptionGroup var output: JSONOption
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
-        let report = try await Session(common).run(VerifyStore(name: name, deep: deep))
+        let session = try Session(common)
+        guard !printWitness else {
+            return print(try await session.run(PrintWitness()).witness, terminator: "")
+        }
+        let seen = try witness.map { path throws(StorageError) in
+            String(decoding: try SmallFile.read(path, bytesMax: 15 << 20), as: UTF8.self)
+        }
+        let report = try await session.run(VerifyStore(name: name, deep: deep, witness: seen, atLeast: atLeast))
         print(output.json ? try ControlJSON.text(report) : VerifyPage.lines(report).joined(separator: "\n"))
         if !report.isSound { throw ExitCode(ExitCodes.corrupt) }
     }

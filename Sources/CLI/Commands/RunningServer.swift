@@ -39,7 +39,8 @@ struct RunningServer {
         settings.servedVolumes = plan.volumes
         settings.takeOver = plan.takeOver
         let engine = try await Engine.open(
-            store: opened.store, unlock: unlock, settings: settings, log: log)
+            store: opened.store, unlock: unlock, unlockAgain: Unlocking.again(configuration.keys, log),
+            settings: settings, log: log)
         do {
             return try await start(plan, configuration, lock, opened, engine, tls, log)
         } catch {

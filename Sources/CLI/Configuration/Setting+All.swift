@@ -60,6 +60,9 @@ extension Setting {
         .text(
             "keys", "passphrase_file", \.keys.passphraseFile, example: "/etc/zerofs/passphrase",
             "A file with a passphrase, for a store that was made with one; instead of key_file."),
+        .truth(
+            "keys", "core_dumps", \.keys.allowsCoreDumps,
+            "Allow core dumps and debuggers. What a dump shows may hold data, credentials and keys of objects."),
     ]
 
     private static let data: [Setting] = [

@@ -26,6 +26,7 @@ struct ZerofsConfiguration: Equatable, Sendable {
     struct Keys: Equatable, Sendable {
         var keyFile: String?
         var passphraseFile: String?
+        var allowsCoreDumps = false
     }
     struct Data: Equatable, Sendable {
         var directory = ""

@@ -1,3 +1,4 @@
+import Codec
 import Glibc
 import StoreCore
 
@@ -41,8 +42,12 @@ enum SmallFile {
         guard descriptor >= 0 else { throw systemError("open \(path)") }
         defer { close(descriptor) }
         var bytes: [UInt8] = []
+        // Growing would leave copies behind.
+        bytes.reserveCapacity(min(bytesMax, 64 << 10) + (16 << 10))
         while true {
             var part = [UInt8](repeating: 0, count: 16 << 10)
+            // It may be a key that is read.
+            defer { SecretMemory.wipe(&part) }
             let count = part.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else { throw systemError("read \(path)") }

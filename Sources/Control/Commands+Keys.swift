@@ -1,0 +1,64 @@
+import StoreCore
+public import Volumes
+
+public struct ListKeys: Command {
+    public static let name = "keys-list"
+    public static let access = CommandAccess.reads
+    public static let isLong = true
+    /// Reads each object's header.
+    public var counting: Bool
+    public init(counting: Bool) { self.counting = counting }
+    public func run(on store: any StoreCommands, progress: @escaping ProgressHandler) async throws -> KeysReport {
+        try await store.listKeys(counting: counting, progress: progress)
+    }
+}
+
+public struct RotateKeys: Command {
+    public static let name = "keys-rotate"
+    public static let isLong = true
+    /// Moves what is under older keys as well.
+    public var rewrite: Bool
+    public init(rewrite: Bool) { self.rewrite = rewrite }
+    public func run(on store: any StoreCommands, progress: @escaping ProgressHandler) async throws -> RotationReport {
+        try await store.rotateKeys(rewrite: rewrite, progress: progress)
+    }
+}
+
+public struct RewriteKeys: Command {
+    public static let name = "keys-rewrite"
+    public static let isLong = true
+    public init() {}
+    public func run(on store: any StoreCommands, progress: @escaping ProgressHandler) async throws -> RewriteReport {
+        try await store.rewriteKeys(progress: progress)
+    }
+}
+
+public struct PrintWitness: Command {
+    public static let name = "witness"
+    public static let access = CommandAccess.reads
+    public struct Output: Codable, Sendable {
+        public var witness: String
+    }
+    public init() {}
+    public func run(on store: any StoreCommands, progress: @escaping ProgressHandler) async throws -> Output {
+        Output(witness: try await store.witness().text)
+    }
+}
+
+/// What a store without keys and history answers.
+extension StoreCommands {
+    private var unsupported: StorageError { StorageError(.unsupported, "this store cannot do that") }
+
+    public func listKeys(counting: Bool, progress: @escaping ProgressHandler) async throws -> KeysReport {
+        throw unsupported
+    }
+    public func rotateKeys(rewrite: Bool, progress: @escaping ProgressHandler) async throws -> RotationReport {
+        throw unsupported
+    }
+    public func rewriteKeys(progress: @escaping ProgressHandler) async throws -> RewriteReport { throw unsupported }
+    public func witness() async throws -> StoreWitness { throw unsupported }
+    public func problems(since witness: StoreWitness) async throws -> [String: String] { throw unsupported }
+    public func problems(of volume: String, belowEpoch epoch: UInt64) async throws -> [String: String] {
+        throw unsupported
+    }
+}
