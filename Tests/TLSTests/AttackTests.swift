@@ -165,10 +165,10 @@ import Testing
             assert time.monotonic() - began < 8
             """)
     }
-    @Test func renegotiationIsRefused() async throws {
+    /// openssl's client, which can be told to do odd things, behind a relay that has asked for the upgrade.
+    private func openSSL(_ version: String, _ lines: String, _ check: String) async throws {
         let credentials = try await Credentials.shared.value
         try await Served.with(credentials.careful) { served in
-            // The protocol's greeting comes first, so that s_client speaks through a relay that has said it.
             let ran = try await served.python(
                 credentials,
                 """
@@ -187,20 +187,29 @@ import Testing
                     threading.Thread(target=pump, args=(b, a), daemon=True).start()
                     pump(a, b)
                 threading.Thread(target=middle, daemon=True).start()
-                p = subprocess.Popen(['openssl', 's_client', '-tls1_2', '-connect',
+                p = subprocess.Popen(['openssl', 's_client', '-\(version)', '-connect',
                     '127.0.0.1:%d' % listener.getsockname()[1], '-cert', home + '/db1.pem', '-key', home + '/db1.key',
                     '-CAfile', home + '/ca.pem'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT)
                 time.sleep(1)
-                p.stdin.write(b'R\\n'); p.stdin.flush()
-                time.sleep(1)
+                for line in \(lines):
+                    p.stdin.write(line); p.stdin.flush()
+                    time.sleep(0.7)
                 p.stdin.close()
                 text = p.stdout.read().decode(errors='replace')
                 p.wait(10)
-                assert 'RENEGOTIATING' in text and text.count('Server certificate') == 1, text[-1500:]
+                assert \(check), text[-1500:]
                 """)
             #expect(ran.status == 0, "\(ran.text)")
         }
+    }
+    @Test func renegotiationIsRefused() async throws {
+        try await openSSL("tls1_2", "[b'R\\n']", "'RENEGOTIATING' in text and text.count('Server certificate') == 1")
+    }
+    @Test func newKeysAreTakenInTheMidst() async throws {
+        let list = "b'IHAVEOPT' + struct.pack('>II', 3, 0)"
+        try await openSSL(
+            "tls1_3", "[b'K\\n', \(list), b'K\\n', \(list)]", "'KEYUPDATE' in text and text.count('disk') == 2")
     }
     @Test func aThousandRefusalsAreTwentyLines() async throws {
         let lines = LogLines()

@@ -38,6 +38,15 @@ import Testing
                 \.careful, failing("cert=\(certificate), version=ssl.TLSVersion.\(version)"), log: "warning: TLS with")
         }
     }
+    @Test func aServerWithKeysAsksForThem() async throws {
+        let keysAlone = { (credentials: Credentials) in
+            var files = credentials.server
+            files.preSharedKeys = credentials.path("clients.psk")
+            return files
+        }
+        try await expect(keysAlone, failing("cert=None"), log: "the client did not say who it is")
+        try await expect(keysAlone, failing("cert='db1'"), log: "the client did not say who it is")
+    }
     @Test func refusalsSayWhy() async throws {
         try await expect(\.careful, failing("cert='expired'"), log: "certificate has expired")
         try await expect(\.careful, failing("cert='stranger'"), log: "unable to get local issuer certificate")
