@@ -8,7 +8,9 @@ extension CatalogVersion {
 
     /// The same version with its tail in pages: only the pages that the tail touches are made anew, for this number.
     /// - Parameter all: the others too.
-    func folded(with keys: KeyRing, all: Bool = false) throws(StorageError) -> (version: CatalogVersion, made: [SealedPage]) {
+    func folded(with keys: KeyRing, all: Bool = false) throws(StorageError) -> (
+        version: CatalogVersion, made: [SealedPage]
+    ) {
         var version = self
         version.pages = []
         version.tail = []
