@@ -19,7 +19,7 @@ extension Harness {
     static let control: [Harness] = [
         Harness(
             // What a client of the control socket may send, to the server as it runs.
-            name: "control-request", memory: { (64 << 20) + 4096 * $0 }, words: httpWords,
+            name: "control-request", memory: { (64 << 20) + 4096 * $0 }, isSlow: true, words: httpWords,
             seeds: {
                 [
                     "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",

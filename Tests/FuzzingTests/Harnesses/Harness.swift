@@ -8,6 +8,8 @@ struct Harness: Sendable {
     let name: String
     /// Bytes that an input of `count` bytes may have allocated at any time, beyond what was there before.
     var memory: @Sendable (_ count: Int) -> Int = { (1 << 20) + 256 * $0 }
+    /// A server that runs, or another's parser: a tenth of the executions will do where time is short.
+    var isSlow = false
     /// Words of the format, for mutations.
     var words: [String] = []
     /// Well-formed inputs, made by the code itself, so that they follow the format.

@@ -7,7 +7,7 @@ extension Harness {
     static let settings: [Harness] = [
         Harness(
             // The parser is another's, in C++; its tree is large for what it holds.
-            name: "configuration", memory: { (32 << 20) + 8192 * $0 },
+            name: "configuration", memory: { (32 << 20) + 8192 * $0 }, isSlow: true,
             words: Setting.all.map { "\($0.key) = " } + Array(Set(Setting.all.map { "[\($0.section)]\n" }))
                 + ["'''", "\"\"\"", "1979-05-27T07:32:00Z", "0x7fffffffffffffff", "inf", "nan", "{", "}", "[[", "]]"],
             seeds: {

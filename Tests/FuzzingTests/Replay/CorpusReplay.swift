@@ -19,8 +19,7 @@ import Testing
         try await Self.thread.run {
             let record = LastInput(name)
             for input in inputs { record.run(harness, input) }
-            // A server that runs answers more slowly than a decoder.
-            let count = name == "control-request" ? Self.executions / 10 : Self.executions
+            let count = harness.isSlow ? Self.executions / 10 : Self.executions
             var mutator = Mutator(seed: 1, corpus: inputs, words: harness.words)
             for _ in 0..<count { record.run(harness, mutator.next()) }
             record.forget()
