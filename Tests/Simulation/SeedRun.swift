@@ -19,13 +19,18 @@ public struct SeedRun: Sendable {
     public var lines: [String] = []
 
     /// Runs a seed to its end on this thread, which must be the only one that runs Swift tasks.
-    public static func run(seed: UInt64, linesMax: Int = 0, printsLines: Bool = false) -> SeedRun {
+    /// - Parameter scenario: what happens, instead of anything that may.
+    public static func run(
+        seed: UInt64, scenario: Scenario? = nil, linesMax: Int = 0, printsLines: Bool = false
+    ) -> SeedRun {
         let trace = Trace(linesMax: linesMax, printsLines: printsLines)
         let scheduler = Scheduler(seed: seed, trace: trace)
-        let world = World(seed: seed, scheduler: scheduler)
+        let world = World(seed: seed, scheduler: scheduler) { scenario?.prepare(&$0) }
         var run = SeedRun(seed: seed)
         do {
-            try scheduler.run { await world.run() }
+            try scheduler.run {
+                if let scenario { await world.run(scenario) } else { await world.run() }
+            }
         } catch {
             run.failure = "\(error)"
         }
@@ -57,6 +62,14 @@ extension World {
             server.process?.kill()
         }
         for task in tasks + clients { await task.value }
+        await finish()
+    }
+
+    func run(_ scenario: Scenario) async {
+        guard await prepare() else { return }
+        await scenario.body(self)
+        bucket.intercept = nil
+        isEnding = true
         await finish()
     }
 

@@ -36,6 +36,7 @@ public final class SimulatedBucket: @unchecked Sendable {
     public var intercept: ((StoreCall) -> StoreFault?)?
     /// Called after each effect.
     public var onEffect: ((Event) -> Void)?
+    private var held: [String: [() -> Void]] = [:]
     let scheduler: Scheduler
 
     public init(scheduler: Scheduler, objects: [ObjectKey: [UInt8]] = [:]) {
@@ -111,6 +112,15 @@ public final class SimulatedBucket: @unchecked Sendable {
             if keys[middle] < key { low = middle + 1 } else { high = middle }
         }
         return low
+    }
+
+    // MARK: What a scenario holds back
+
+    func hold(_ name: String, _ body: @escaping () -> Void) { held[name, default: []].append(body) }
+    public func heldCount(_ name: String) -> Int { held[name]?.count ?? 0 }
+    /// Lets the requests go that a scenario held under this name: they take effect now.
+    public func release(_ name: String) {
+        for body in held.removeValue(forKey: name) ?? [] { body() }
     }
 
     // MARK: Records

@@ -137,16 +137,9 @@ public final class SimulatedStore: ObjectStore, @unchecked Sendable {
         case .shortensBody?, .corruptsBody?:
             schedule(there) { answer.give(back, happen().map { damage(fault ?? .corruptsBody, $0) }) }
         case .held(let name):
-            held[name, default: []].append { answer.give(back, happen()) }
+            bucket.hold(name) { answer.give(back, happen()) }
         }
     }
-    private var held: [String: [() -> Void]] = [:]
-
-    /// Lets the requests go that a scenario held under this name: they take effect now.
-    public func release(_ name: String) {
-        for body in held.removeValue(forKey: name) ?? [] { body() }
-    }
-
     /// An effect belongs to the store, not to the process that asked for it.
     private func schedule(_ delay: UInt64, _ effect: @escaping () -> Void) {
         lastPending += 1

@@ -61,7 +61,7 @@ public enum StoreFault: Sendable, Equatable {
     case cutsBody
     case shortensBody
     case corruptsBody
-    /// Sent, and held until the scenario lets it go: `SimulatedStore.release`.
+    /// Sent, and held until the scenario lets it go: `SimulatedBucket.release`.
     case held(String)
 
     var name: String {

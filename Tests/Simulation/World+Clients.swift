@@ -52,7 +52,7 @@ extension World {
         return first..<min(first + count, total)
     }
 
-    private func write(_ open: Server.OpenVolume, _ process: SimulatedProcess) async {
+    func write(_ open: Server.OpenVolume, _ process: SimulatedProcess) async {
         let session = open.session
         guard changing[session, default: 0] >= 0 else { return }
         changing[session, default: 0] += 1
@@ -75,7 +75,7 @@ extension World {
         count("writes")
     }
 
-    private func zero(_ open: Server.OpenVolume, _ process: SimulatedProcess) async {
+    func zero(_ open: Server.OpenVolume, _ process: SimulatedProcess) async {
         let session = open.session
         guard changing[session, default: 0] == 0 else { return }
         changing[session] = -1
@@ -115,7 +115,7 @@ extension World {
         if !isDone { sessions[session].isOver = true }
     }
 
-    private func flush(_ open: Server.OpenVolume, _ process: SimulatedProcess) async {
+    func flush(_ open: Server.OpenVolume, _ process: SimulatedProcess) async {
         let covered = acknowledged(in: open.session)
         let device = open.device
         let done: Void? = await attempt("flush", on: process, allowing: denial(open.session)) {

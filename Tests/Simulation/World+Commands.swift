@@ -56,7 +56,7 @@ extension World {
     }
 
     /// Of a volume that is open here; it holds what was answered before, and nothing that was asked for after.
-    private func snapshot(on server: Server) async {
+    func snapshot(on server: Server) async {
         guard let name = server.open.keys.sorted().first, snapshots.count < 8, await lock(name) else { return }
         defer { unlock(name) }
         guard let engine = server.engine, let process = server.process, let open = server.open[name] else { return }
@@ -80,7 +80,7 @@ extension World {
         snapshots[full] = found
     }
 
-    private func branch(on server: Server) async {
+    func branch(on server: Server) async {
         guard latest.count < 4, let engine = server.engine, let process = server.process else { return }
         let new = newName()
         if draw(2) == 0, let source = anyKnownSnapshot(), let contents = snapshots[source] ?? nil {
@@ -180,7 +180,7 @@ extension World {
         }
     }
 
-    private func deleteVolume(on server: Server) async {
+    func deleteVolume(on server: Server) async {
         guard latest.count > 1, let name = anyVolume(), let engine = server.engine, let process = server.process,
             await lock(name)
         else { return }
@@ -202,7 +202,7 @@ extension World {
         if done != nil { count("volumes deleted") }
     }
 
-    private func rollBack(on server: Server) async {
+    func rollBack(on server: Server) async {
         guard let target = anyKnownSnapshot(), let contents = snapshots[target] ?? nil else { return }
         let reference = reference(target)
         let name = reference.volume
@@ -228,7 +228,7 @@ extension World {
         sessions[number].isOver = true
     }
 
-    private func collectGarbage(on server: Server) async {
+    func collectGarbage(on server: Server) async {
         guard let engine = server.engine, let process = server.process else { return }
         let done = await attempt("gc", on: process) { try await engine.collectGarbage(dryRun: false) { _ in } }
         guard let done else { return }
@@ -245,7 +245,7 @@ extension World {
         if report != nil { count("verifications") }
     }
 
-    private func resize(on server: Server) async {
+    func resize(on server: Server) async {
         guard let name = server.open.keys.sorted().first, await lock(name) else { return }
         defer { unlock(name) }
         guard let engine = server.engine, let process = server.process, let open = server.open[name],

@@ -14,7 +14,8 @@ extension World {
     }
 
     private func incident(on server: Server) async {
-        switch draw(16) {
+        if plan.hasRivals, draw(5) == 0 { return await takeOver(with: server) }
+        switch draw(15) {
         case 0..<4: killSoon(server)
         case 4..<6:
             // In the middle of an entry of the journal.
@@ -29,8 +30,7 @@ extension World {
         case 13:
             server.host.clockOffset += Int64(draw(2 * 86_400)) * 1_000_000_000 - 86_400_000_000_000
             count("clock jumps")
-        case 14: await restart(server)
-        default: if plan.hasRivals { await takeOver(with: server) }
+        default: await restart(server)
         }
     }
 

@@ -39,10 +39,12 @@ extension World {
     }
 
     func begin(_ name: String, on server: Server, base: [UInt64]) -> Int {
-        let session = Session(
+        var session = Session(
             number: sessions.count, volume: name, host: server.host.name,
             flushesToStore: plan.durability == .store || !plan.volume.isJournaled, base: base, opened: base,
             process: server.process?.name ?? "")
+        // Without a journal nothing but a flush promises anything.
+        if !plan.volume.isJournaled { session.holding = .stored }
         sessions.append(session)
         latest[name] = session.number
         scheduler.note("session \(session.number) of \(name) on \(server.host.name)")

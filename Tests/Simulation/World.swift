@@ -37,10 +37,13 @@ final class World: @unchecked Sendable {
     var killing: (process: SimulatedProcess, step: UInt64)?
     private var events: UInt64 = 0
 
-    init(seed: UInt64, scheduler: Scheduler) {
+    /// - Parameter change: of what the seed decided.
+    init(seed: UInt64, scheduler: Scheduler, change: (inout RunPlan) -> Void = { _ in }) {
         self.scheduler = scheduler
         random = SplitMix64(seed: seed &* 0x2545_f491_4f6c_dd1d &+ 1)
-        plan = RunPlan(&random)
+        var plan = RunPlan(&random)
+        change(&plan)
+        self.plan = plan
         bucket = SimulatedBucket(scheduler: scheduler)
         servers = (0..<plan.hostCount).map { number in
             Server(SimulatedHost("host\(number)", scheduler: scheduler))

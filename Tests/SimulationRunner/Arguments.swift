@@ -5,16 +5,20 @@ import Simulation
 /// What the command line asks for.
 struct Arguments {
     private static let usage = """
-        usage: zerofs-sim [--seed N | --seeds A..B] [--minutes M] [--trace] [--go-on] [--check-determinism]
+        usage: zerofs-sim [--scenario NAME] [--seed N | --seeds A..B] [--minutes M] [--trace] [--go-on]
+                          [--check-determinism] [--list]
 
           --seed N              one seed
           --seeds A..B          seeds A to B, both included; 1..100 by default
           --minutes M           go on with the seeds after these until M minutes have passed
+          --scenario NAME       one interleaving instead of any; --list prints their names
           --trace               print what happens
           --go-on               do not stop at the first seed that fails
           --check-determinism   run each seed twice and compare
         """
     private var seeds: ClosedRange<UInt64> = 1...100
+    private var scenario: Scenario?
+    private var lists = false
     private var minutes: Double?
     private var traces = false
     private var goesOn = false
@@ -41,6 +45,11 @@ struct Arguments {
                     throw wrong("--minutes wants a number")
                 }
                 minutes = value
+            case "--scenario":
+                let name = words.popFirst()
+                scenario = Scenario.all.first { $0.name == name }
+                guard scenario != nil else { throw wrong("there is no scenario \(name ?? "")") }
+            case "--list": lists = true
             case "--trace": traces = true
             case "--go-on": goesOn = true
             case "--check-determinism": checksDeterminism = true
@@ -51,6 +60,10 @@ struct Arguments {
 
     /// Returns the exit code: 1 when a seed failed.
     func run() -> Int32 {
+        if lists {
+            for scenario in Scenario.all { print(scenario.name) }
+            return 0
+        }
         var report = Report()
         let began = time(nil)
         var seed = seeds.lowerBound
@@ -78,7 +91,7 @@ struct Arguments {
     }
     private func once(_ seed: UInt64, lines: Int) -> SeedRun {
         simulation_seed_random(seed)
-        return SeedRun.run(seed: seed, linesMax: lines, printsLines: traces)
+        return SeedRun.run(seed: seed, scenario: scenario, linesMax: lines, printsLines: traces)
     }
 
     /// The same seed again, this time with its lines.
@@ -86,7 +99,8 @@ struct Arguments {
         print("seed \(result.seed) failed after \(result.steps) steps, \(result.seconds) virtual seconds:")
         print("  \(result.failure ?? "")")
         guard !traces else { return }
-        print("the last lines of its trace (all of it: zerofs-sim --seed \(result.seed) --trace):")
+        let words = scenario.map { "--scenario \($0.name) " } ?? ""
+        print("the last lines of its trace (all of it: zerofs-sim \(words)--seed \(result.seed) --trace):")
         for line in once(result.seed, lines: 60).lines.suffix(60) { print("    \(line)") }
     }
 }
