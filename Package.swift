@@ -127,6 +127,8 @@ let package = Package(
                     "CSimulationExecutor", "StoreCore", "Codec", "ObjectStorage", "BlockMap", "Cleaner", "Volumes",
                     logging,
                 ], path: "Tests/Simulation", swiftSettings: settings),
+            // Runs zerofs-sim as a program: a test process must not link it, nor share its executor.
+            .testTarget(name: "SimulationTests", dependencies: ["StoreCore"], swiftSettings: settings),
             .executableTarget(
                 name: "SimulationRunner", dependencies: ["Simulation", "CSimulationRandom", "StoreCore"],
                 path: "Tests/SimulationRunner", swiftSettings: settings),
