@@ -29,7 +29,7 @@ struct HandshakeDriver {
                 handshake.isShuttingDown = connection.lateError != nil
                 switch handshake.next() {
                 case .send(let bytes):
-                    try beforeDeadline(leastNanoseconds: Self.sendNanosecondsMin) { _ in
+                    try beforeDeadline(leastNanoseconds: sendNanosecondsMin) { _ in
                         try bytes.withUnsafeBytes(connection.transport.send)
                     }
                 case .needBytes: try receive()
@@ -37,7 +37,10 @@ struct HandshakeDriver {
                     connection.context.security?.transport.noteRefusal(
                         of: connection.transport.peer, "it sent bytes behind STARTTLS before TLS had begun")
                 case .startTLS: try startTLS()
-                case .ask(let question): handshake.answer(ask(question))
+                case .ask(let question):
+                    // Options that were sent ahead must not outlast the time either.
+                    guard connection.context.time.monotonicNanoseconds() < deadline else { throw Ended() }
+                    handshake.answer(ask(question))
                 case .transmit(let agreement):
                     guard let device else { preconditionFailure("transmission needs a device") }
                     return (device, agreement, handshake.takeRemaining())
@@ -52,9 +55,13 @@ struct HandshakeDriver {
     }
 
     private struct Ended: Error {}
-    private static let sendNanosecondsMin: UInt64 = 10_000_000_000
     /// Who minds the time itself ends in order.
     private static let abortDelay = Duration.seconds(1)
+
+    /// For a reply, when opening an export took all the time.
+    private var sendNanosecondsMin: UInt64 {
+        min(connection.context.limits.handshakeDuration.nanoseconds, 10_000_000_000)
+    }
 
     /// Lets `body` block until the handshake's time is over; then the stream is cut, which wakes it. For what waits for
     /// the client alone: opening an export takes the time that it takes.

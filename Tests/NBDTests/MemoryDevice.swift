@@ -174,7 +174,8 @@ final class MemoryDirectory: DeviceDirectory {
     }
     private let state: Mutex<State>
 
-    init(_ devices: MemoryDevice...) {
+    convenience init(_ devices: MemoryDevice...) { self.init(devices) }
+    init(_ devices: [MemoryDevice]) {
         state = Mutex(State(devices: Dictionary(uniqueKeysWithValues: devices.map { ($0.name, $0) })))
     }
 

@@ -145,6 +145,24 @@ private final class Introduction: TransportSecurity {
     func noteRefusal(of peer: String, _ reason: String) { refusals.withLock { $0.append(reason) } }
 }
 
+@Suite struct HandshakesEnd {
+    /// Whose replies fill the socket must not keep a connection for ever.
+    @Test func whenAClientTakesNoReplies() async throws {
+        let devices = (0..<20).map { MemoryDevice("\($0)" + String(repeating: "n", count: 4000), size: 4096) }
+        var limits = NBDLimits()
+        limits.handshakeDuration = .seconds(1)
+        try await Served.with(MemoryDirectory(devices), limits: limits) { served in
+            let client = try RawClient(tcp: served.port)
+            try client.greet()
+            let list = number(Magic.option) + number(3 as UInt32) + number(0 as UInt32)
+            try client.send((0..<600).flatMap { _ in list })
+            #expect(try await eventually { served.server.connections().count == 1 })
+            #expect(try await eventually(within: 15) { served.server.connections().isEmpty })
+            withExtendedLifetime(client) {}
+        }
+    }
+}
+
 @Suite struct ExportsAreForThoseWhoMayUseThem {
     private static let db1 = NBDClient(.preSharedKey(user: "db1"), isSecured: true)
     private static let host = NBDClient(.certificate(names: ["db2", "db2.example.com"]), isSecured: true)
