@@ -5,24 +5,14 @@ import Synchronization
 enum Target {
     nonisolated(unsafe) private static var harness: Harness?
 
-    /// libFuzzer until it ends; its exit code.
-    static func run(_ harness: Harness, _ arguments: [String]) -> Int32 {
+    static func prepare(_ harness: Harness) throws {
         Self.harness = harness
         // What is made once is made before anything is counted.
-        do { for seed in try harness.seeds() { harness.run(seed) } } catch { preconditionFailure("seeds: \(error)") }
+        for seed in try harness.seeds() { harness.run(seed) }
         Memory.watch()
-        var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-        var count = Int32(arguments.count)
-        return pointers.withUnsafeMutableBufferPointer { buffer in
-            guard var base = buffer.baseAddress else { return 2 }
-            return runFuzzer(&count, &base) { bytes, count in
-                Target.test(Array(UnsafeBufferPointer(start: bytes, count: count)))
-                return 0
-            }
-        }
     }
 
-    private static func test(_ input: [UInt8]) {
+    static func test(_ input: [UInt8]) {
         guard let harness else { return }
         let before = Memory.begin()
         harness.run(input)

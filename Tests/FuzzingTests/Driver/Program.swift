@@ -1,0 +1,69 @@
+// The harnesses under libFuzzer. `scripts/fuzz` builds and runs it.
+//
+//     zerofs-fuzz list                      names of the harnesses
+//     zerofs-fuzz seeds HARNESS DIRECTORY   writes well-formed inputs
+//     zerofs-fuzz words HARNESS             libFuzzer's dictionary
+//     zerofs-fuzz run HARNESS ...           libFuzzer, with its options
+
+import Glibc
+
+/// libFuzzer's own `main` calls this before anything else, with the command line, of which it then reads the rest.
+@_cdecl("LLVMFuzzerInitialize")
+func initialize(
+    _ count: UnsafeMutablePointer<Int32>,
+    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>
+) -> Int32 {
+    let words = (0..<Int(count.pointee)).map { arguments.pointee[$0].map { String(cString: $0) } ?? "" }
+    do { try Program.run(words) } catch { preconditionFailure("\(error)") }
+    // What is left is libFuzzer's: the program's name takes the place of the harness's.
+    arguments.pointee[2] = arguments.pointee[0]
+    arguments.pointee += 2
+    count.pointee -= 2
+    return 0
+}
+
+@_cdecl("LLVMFuzzerTestOneInput")
+func testOneInput(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
+    Target.test(Array(UnsafeBufferPointer(start: bytes, count: count)))
+    return 0
+}
+
+enum Program {
+    private static func usage() -> Never {
+        print("usage: zerofs-fuzz list | seeds HARNESS DIRECTORY | words HARNESS | run HARNESS [libFuzzer's options]")
+        exit(2)
+    }
+
+    private static func write(_ bytes: [UInt8], to path: String) {
+        guard let file = fopen(path, "w") else { preconditionFailure("cannot write \(path)") }
+        fwrite(bytes, 1, bytes.count, file)
+        fclose(file)
+    }
+
+    /// As a dictionary quotes it.
+    private static func quoted(_ word: String) -> String {
+        let bytes = word.utf8.map { byte -> String in
+            (0x20..<0x7f).contains(byte) && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
+                ? String(UnicodeScalar(byte)) : "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }
+        return "\"\(bytes.joined())\""
+    }
+
+    /// Returns where libFuzzer shall go on, and else ends the process.
+    static func run(_ arguments: [String]) throws {
+        guard arguments.count > 1 else { usage() }
+        if arguments[1] == "list" {
+            for harness in Harness.all { print(harness.name) }
+            exit(0)
+        }
+        guard arguments.count > 2, let harness = Harness.named(arguments[2]) else { usage() }
+        switch arguments[1] {
+        case "run": return try Target.prepare(harness)
+        case "words": for word in harness.words { print(quoted(word)) }
+        case "seeds" where arguments.count == 4:
+            for (number, seed) in try harness.seeds().enumerated() { write(seed, to: "\(arguments[3])/seed-\(number)") }
+        default: usage()
+        }
+        exit(0)
+    }
+}
