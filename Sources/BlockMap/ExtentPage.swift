@@ -82,6 +82,9 @@ final class ExtentPage: Sendable {
         var next = 0
         for index in 0..<count where segments[index] > 0 {
             guard next < dataCount else { throw reader.corrupt("a page has more data extents than it says") }
+            guard segments[index] <= UInt64(UInt32.max) else {
+                throw reader.corrupt("an extent names a segment that no table holds")
+            }
             try rows.put(
                 at: index, distance: distances[next], segment: segments[index], byteCount: sizes[next],
                 recordBlocks: recordBlocks[next], offset: offsets[next], blocks: blocks[index], reader)
