@@ -205,8 +205,8 @@ extension RootReader {
         }
     }
 
-    /// nil for what is gone, damaged or under a retired key: these are no roots, and all that is lost is the knowledge of
-    /// what they named.
+    /// nil for what is gone, damaged or under a retired key: these are no roots, and all that is lost is the knowledge
+    /// of what they named.
     private func readable<R>(_ body: () async throws -> R?) async throws -> R? {
         do { return try await body() } catch  where [.notFound, .corrupt, .denied].contains(error.storageCode) {
             return nil

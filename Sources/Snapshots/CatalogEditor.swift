@@ -1,3 +1,4 @@
+public import Codec
 public import StoreCore
 
 /// The catalog while a commit changes it: the operations, with the rules that each must keep.
@@ -58,6 +59,14 @@ public struct CatalogEditor: Sendable {
     /// `volume@snapshot`, as people call it.
     func title(_ snapshot: SnapshotRecord) -> String {
         "\(state.volume(snapshot.volume)?.name ?? snapshot.volume.description)@\(snapshot.name)"
+    }
+    /// What is about to be named was sealed under this data key. Where another has become the current one meanwhile, it
+    /// may be retired before the names are read, and nothing would keep it: make it again. By now this process knows of
+    /// a rotation, because it has read the number that this commit rests on.
+    ///
+    /// Throws an error with `isBelowFloor`.
+    public func requireKey(_ id: DataKeyID, of keys: KeyRing) throws(StorageError) {
+        guard keys.currentKeyID == id else { throw .belowFloor("the store got a new data key meanwhile") }
     }
     func requireName(_ name: String) throws(StorageError) {
         // The reference's parser has the line that says which characters are allowed.

@@ -1,4 +1,5 @@
 import BlockMap
+import Codec
 import Snapshots
 public import StoreCore
 
@@ -30,10 +31,12 @@ extension Engine {
     ) async throws {
         // Of this round: what was born before a gc pass is refused for ever. Any number that was seen by now will do.
         let number = catalog.lastSeen?.number ?? 0
+        let sealedUnder = keys.currentKeyID
         let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
         _ = try await manifests.create(state, parent: record.parent?.volume)
         try await durable()
-        try await catalog.commit { editor in
+        try await catalog.commit { [keys] editor in
+            try editor.requireKey(sealedUnder, of: keys)
             if let source {
                 try editor.addBranch(record, of: source, bornAt: number)
             } else {

@@ -1,3 +1,4 @@
+import Codec
 import ObjectStorage
 import Snapshots
 public import StoreCore
@@ -32,6 +33,7 @@ extension Engine {
         also: @escaping @Sendable (inout CatalogEditor) throws -> Void = { _ in }
     ) async throws -> SnapshotRecord {
         try await retryingBelowFloor {
+            let sealedUnder = self.keys.currentKeyID
             let (epoch, captured) = try await self.captureState(of: record)
             let now = self.context.time.now()
             let version = PinnedVersion(volume: record.id, epoch: epoch, state: captured.state, created: now)
@@ -42,7 +44,8 @@ extension Engine {
             let snapshot = SnapshotRecord(
                 id: .random(), volume: record.id, name: name, created: now, version: reference,
                 sizeBytes: captured.state.sizeBytes, fromManifest: captured.fromManifest)
-            try await self.catalog.commit { editor in
+            try await self.catalog.commit { [keys = self.keys] editor in
+                try editor.requireKey(sealedUnder, of: keys)
                 try editor.addSnapshot(snapshot)
                 try also(&editor)
             }

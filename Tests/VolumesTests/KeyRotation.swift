@@ -1,8 +1,10 @@
 import Cleaner
 import Codec
+import Logging
 import ObjectStorage
 import Snapshots
 import StoreCore
+import Synchronization
 import Testing
 
 @testable import Volumes
@@ -147,6 +149,54 @@ import Testing
         #expect(try await read(restarted, "a") == pattern(1, count: 1 << 20))
         #expect(try await read(restarted, "b") == pattern(2, count: 1 << 20))
         try await restarted.close()
+    }
+
+    /// A command that was paused between what it sealed and the commit that names it.
+    @Test func whatIsNamedAfterARotationIsUnderAKeyThatStays() async throws {
+        let bed = try await TestBed()
+        let engine = try await bed.open()
+        _ = try await engine.create("a", sizeBytes: Self.size)
+        try await write(engine, "a", seed: 1)
+        try await engine.close()
+        let rotated = Mutex(false)
+        let elsewhere = try await TestBed(sharing: bed)
+        let (store, unlock, settings) = (bed.store, bed.unlock, elsewhere.settings)
+        let pausing = FaultStore(bed.store) { request in
+            let isVersion = request.keys.contains { $0.text.contains("/version/") } && request.kind == .create
+            guard isVersion, rotated.withLock({ was in !exchange(&was, with: true) }) else { return nil }
+            let other = try await Engine.open(
+                store: store, unlock: unlock, settings: settings, log: Logger(label: "test"))
+            let report = try await other.rotateKeys(rewrite: true) { _ in }
+            #expect(report.rewrite?.retired == [1], "\(String(describing: report.rewrite))")
+            try await other.close()
+            return nil
+        }
+        let paused = try await TestBed(sharing: bed, through: pausing).open()
+        _ = try await paused.snapshot("a", name: "s")
+        #expect(rotated.withLock { $0 } && paused.keys.currentKeyID == DataKeyID(2))
+        try await paused.close()
+        let fresh = try await TestBed(sharing: bed).open()
+        #expect(fresh.keys.keyIDs == [DataKeyID(2)])
+        #expect(try await read(fresh, "a@s") == pattern(1, count: 1 << 20))
+        #expect(try await fresh.verify(nil, deep: true) { _ in }.isSound)
+        try await fresh.close()
+    }
+
+    @Test func aWitnessIsReadAsItWasPrinted() async throws {
+        let bed = try await TestBed()
+        let engine = try await bed.open()
+        _ = try await engine.create("a", sizeBytes: Self.size)
+        let witness = try await engine.witness()
+        #expect(try StoreWitness(parsing: witness.text) == witness)
+        #expect(witness.volumes.count == 1 && witness.catalog.number > 0)
+        for text in ["", "zerofs witness 1\n", witness.text.replacing("end 4", with: "end 5"), witness.text + "x"] {
+            #expect(throws: StorageError.self) { try StoreWitness(parsing: text) }
+        }
+        #expect(try await engine.problems(since: witness).isEmpty)
+        var later = witness
+        later.catalog.number += 1
+        #expect(try await engine.problems(since: later).count == 1)
+        try await engine.close()
     }
 
     /// Stopped after any number of requests, and run again.
