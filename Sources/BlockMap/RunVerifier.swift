@@ -99,6 +99,10 @@ private struct RunWalk {
                 for index in 0..<page.count {
                     children.append(IndexEntry(key: page.key(at: index), location: page.location(at: index)))
                 }
+                // Pages of one level lie apart; where parents share children, each level could be a product.
+                guard children.count <= bytes.count / ObjectCipher.tagBytes else {
+                    throw corrupt("its indices name more pages than it can hold")
+                }
             }
             levels.insert(children, at: 0)
         }
