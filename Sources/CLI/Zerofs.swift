@@ -38,6 +38,7 @@ struct Zerofs: AsyncParsableCommand {
                 name: "Snapshots and branches:",
                 subcommands: [Snapshot.self, Branch.self, Rollback.self, Hold.self, Release.self]),
             CommandGroup(name: "Serving:", subcommands: [Serve.self, Attach.self, Detach.self, Stats.self]),
+            CommandGroup(name: "After a loss:", subcommands: [Accept.self, Journals.self]),
         ])
 
     static let version = "0.1.0"

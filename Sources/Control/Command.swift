@@ -36,6 +36,10 @@ public protocol StoreCommands: Sendable {
     func info(_ reference: VolumeReference) async throws -> VolumeDetails
     func snapshot(_ volume: String, name: String?) async throws -> VolumeReport
     func branch(_ source: VolumeReference, to new: String) async throws -> VolumeReport
+    func branch(fromJournal id: String, to new: String) async throws -> VolumeReport
+    func journals() async throws -> [JournalReport]
+    func dropJournal(_ id: String, force: Bool) async throws -> JournalReport
+    func accept(_ name: String) async throws -> AcceptedReport
     func rename(_ old: VolumeReference, to new: String) async throws -> VolumeReport
     func resize(_ name: String, to bytes: UInt64, force: Bool) async throws -> VolumeReport
     func rollback(_ reference: VolumeReference, force: Bool) async throws -> RollbackReport

@@ -56,7 +56,8 @@ enum CommandTable {
     static let all: [any Command.Type] = [
         CreateVolume.self, ListVolumes.self, DescribeVolume.self, RenameVolume.self, ResizeVolume.self,
         DeleteVolume.self, HoldVolume.self, ReleaseVolume.self, TakeSnapshot.self, MakeBranch.self, RollBack.self,
-        CollectGarbage.self, VerifyStore.self, ListKeys.self, RotateKeys.self, RewriteKeys.self, PrintWitness.self,
+        CollectGarbage.self, VerifyStore.self, AcceptLoss.self, ListJournals.self, BranchFromJournal.self,
+        DropJournal.self, ListKeys.self, RotateKeys.self, RewriteKeys.self, PrintWitness.self,
     ]
     static func named(_ name: String) -> (any Command.Type)? { all.first { $0.name == name } }
 }

@@ -7,7 +7,8 @@ import StoreCore
 ///     offset size
 ///          0    8  magic "ZRFSJRNL"
 ///          8    2  version, little-endian: 1
-///         10    6  zero
+///         10    1  kind: 0 journaled, 1 unjournaled, 2 claim only (`OpeningKind`)
+///         11    5  zero
 ///         16   16  volume id
 ///         32   16  owner token
 ///         48    8  generation
@@ -19,6 +20,7 @@ struct GenerationMarker: Hashable {
     static let magic = Array("ZRFSJRNL".utf8)
     static let fileName = "token"
 
+    var kind = OpeningKind.journaled
     var volume: VolumeID
     var token: OwnerToken
     var generation: UInt64
@@ -30,7 +32,7 @@ struct GenerationMarker: Hashable {
         var writer = ByteWriter(reserving: 120)
         writer.raw(Self.magic)
         writer.littleEndian(UInt16(1))
-        writer.raw([0, 0, 0, 0, 0, 0])
+        writer.raw([kind.rawValue, 0, 0, 0, 0, 0])
         writer.identifier(volume.bits)
         writer.identifier(token.bits)
         writer.littleEndian(generation)
@@ -52,9 +54,12 @@ extension GenerationMarker {
         guard version == 1 else {
             throw StorageError(.unsupported, "the journal \(path) has version \(version): use the zerofs that wrote it")
         }
-        guard try reader.raw(6).allSatisfy({ $0 == 0 }) else {
+        guard let kind = try reader.raw(1).first.flatMap(OpeningKind.init(rawValue:)),
+            try reader.raw(5).allSatisfy({ $0 == 0 })
+        else {
             throw .corrupt(path, at: 10, "reserved bytes are not zero")
         }
+        self.kind = kind
         volume = VolumeID(try reader.identifier())
         token = OwnerToken(try reader.identifier())
         generation = try reader.littleEndian()

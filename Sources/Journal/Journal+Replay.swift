@@ -18,8 +18,11 @@ public struct JournalReplaySummary: Hashable, Sendable {
     /// The machine was not restarted since this generation began: the page cache survived.
     public var isSameBoot = false
 
+    /// The opening kept no journal of what it answered.
+    public var isUnjournaled = false
+
     /// Every acknowledged entry was returned, whether synced or not.
-    public var isComplete: Bool { isClosed || (isSameBoot && !isDamaged) }
+    public var isComplete: Bool { isClosed || (isSameBoot && !isDamaged && !isUnjournaled) }
 }
 
 extension Journal {
@@ -35,6 +38,8 @@ extension Journal {
     ) async throws -> JournalReplaySummary {
         var summary = JournalReplaySummary()
         summary.isSameBoot = try await disk.bootID() == generation.bootID
+        summary.isUnjournaled = generation.kind == .unjournaled
+        summary.isClosed = generation.kind == .claim
         var chain: [UInt8]?
         for (index, number) in generation.files.enumerated() {
             let file = try await disk.open("\(generation.path)/\(number.hex)")

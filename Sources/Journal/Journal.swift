@@ -39,18 +39,13 @@ public final class Journal: Sendable {
         limits: JournalLimits = JournalLimits(), disk: any LocalDisk, time: any TimeSource
     ) async throws -> Journal {
         try limits.check()
-        let others = try await generationPaths(directory, volume, disk)
-        for other in others where try await !disk.list(other.path).contains(GenerationMarker.fileName) {
-            try await removeDirectory(other.path, disk)
-        }
-        let number = (others.map(\.number).max() ?? 0) + 1
-        let path = "\(directory)/\(volume)/\(number.hex)"
-        try await disk.makeDirectory(path, isNew: true)
+        let number = try await nextNumber(directory, volume, disk)
+        let marker = GenerationMarker(
+            kind: .journaled, volume: volume, token: token, generation: number, epoch: epoch, created: time.now(),
+            bootID: try await disk.bootID())
+        let path = generationPath(directory, volume, number)
+        try await begin(path, marker.bytes, disk)
         do {
-            let marker = GenerationMarker(
-                volume: volume, token: token, generation: number, epoch: epoch, created: time.now(),
-                bootID: try await disk.bootID())
-            try await disk.put("\(path)/\(GenerationMarker.fileName)", marker.bytes)
             let identity = JournalFormat.identity(volume, token, generation: number, file: 1)
             let first = try await JournalFile.prepare(
                 1, cipher: try keys.sealing(.journal, identity: identity), in: path, bytes: limits.fileBytes, disk: disk
@@ -58,6 +53,23 @@ public final class Journal: Sendable {
             return Journal(
                 marker: marker, path: path, first: first, position: try AppendPosition(first, time: time.now()),
                 keys: keys, limits: limits, disk: disk, time: time)
+        } catch {
+            throw await cleanedUp(after: error, path, disk)
+        }
+    }
+    /// The number of the next generation; what was begun and never got its token goes first.
+    static func nextNumber(_ directory: String, _ volume: VolumeID, _ disk: any LocalDisk) async throws -> UInt64 {
+        let others = try await generationPaths(directory, volume, disk)
+        for other in others where try await !disk.list(other.path).contains(GenerationMarker.fileName) {
+            try await removeDirectory(other.path, disk)
+        }
+        return (others.map(\.number).max() ?? 0) + 1
+    }
+    /// Makes a generation's folder with its token, durable.
+    static func begin(_ path: String, _ marker: [UInt8], _ disk: any LocalDisk) async throws {
+        try await disk.makeDirectory(path, isNew: true)
+        do {
+            try await disk.put("\(path)/\(GenerationMarker.fileName)", marker)
         } catch {
             throw await cleanedUp(after: error, path, disk)
         }

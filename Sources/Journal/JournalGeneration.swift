@@ -1,10 +1,37 @@
 public import StoreCore
 
+/// What an opening of a volume leaves in the data directory that proves it for its own. The number is on disk.
+public enum OpeningKind: UInt8, Sendable {
+    /// A journal that holds each write that was answered.
+    case journaled = 0
+    /// No journal: writes were answered from memory alone.
+    case unjournaled = 1
+    /// The volume was claimed and never written to: a deletion.
+    case claim = 2
+}
+
+/// A claim that is about to be made without a journal.
+public struct JournalClaim: Sendable {
+    public var kind: OpeningKind
+    public var volume: VolumeID
+    public var token: OwnerToken
+    /// That its owner is about to claim.
+    public var epoch: Epoch
+    public init(_ kind: OpeningKind, of volume: VolumeID, token: OwnerToken, epoch: Epoch) {
+        self.kind = kind
+        self.volume = volume
+        self.token = token
+        self.epoch = epoch
+    }
+}
+
 /// A journal on disk that some opening of a volume wrote. Frozen: only replayed, and then removed.
 public struct JournalGeneration: Hashable, Sendable {
     /// Its directory.
     public var path: String
     public var volume: VolumeID
+    /// Only a journaled opening has files.
+    public var kind: OpeningKind
     /// Counts the journals of this volume in this data directory.
     public var number: UInt64
     public var token: OwnerToken
@@ -40,10 +67,28 @@ extension Journal {
             }
             found.append(
                 JournalGeneration(
-                    path: path, volume: volume, number: number, token: marker.token, epoch: marker.epoch,
+                    path: path, volume: volume, kind: marker.kind, number: number, token: marker.token,
+                    epoch: marker.epoch,
                     created: marker.created, bootID: marker.bootID, files: names.compactMap(fileNumber).sorted()))
         }
         return found
+    }
+
+    /// Leaves word that an opening without a journal is about to claim the volume: after a crash the same data
+    /// directory knows it for its own, and whether writes may have been answered. Durable when it returns.
+    public static func mark(
+        _ claim: JournalClaim, directory: String, disk: any LocalDisk, time: any TimeSource
+    ) async throws -> JournalGeneration {
+        let number = try await nextNumber(directory, claim.volume, disk)
+        let bootID = try await disk.bootID()
+        let marker = GenerationMarker(
+            kind: claim.kind, volume: claim.volume, token: claim.token, generation: number, epoch: claim.epoch,
+            created: time.now(), bootID: bootID)
+        let path = generationPath(directory, claim.volume, number)
+        try await begin(path, marker.bytes, disk)
+        return JournalGeneration(
+            path: path, volume: claim.volume, kind: claim.kind, number: number, token: claim.token,
+            epoch: claim.epoch, created: marker.created, bootID: bootID, files: [])
     }
 
     /// Removes a generation whose entries are all in the bucket. The token goes last: what a crash leaves is either
@@ -52,6 +97,9 @@ extension Journal {
         try await removeDirectory(generation.path, disk)
     }
 
+    static func generationPath(_ directory: String, _ volume: VolumeID, _ number: UInt64) -> String {
+        "\(directory)/\(volume)/\(number.hex)"
+    }
     static func generationPaths(
         _ directory: String, _ volume: VolumeID, _ disk: any LocalDisk
     ) async throws -> [(number: UInt64, path: String)] {

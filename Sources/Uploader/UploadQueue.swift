@@ -73,6 +73,11 @@ struct UploadQueue {
         return true
     }
 
+    /// How often this upload was tried in vain.
+    func failures(of number: UInt64) -> Int {
+        number > frontier && number <= submitted ? uploads[Int(number - frontier - 1)].failures : 0
+    }
+
     mutating func succeeded(_ number: UInt64) -> [Action] {
         guard ending == nil else { return [] }
         update(number, from: .attempting) { $0.phase = .durable }

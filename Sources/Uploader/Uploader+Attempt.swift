@@ -17,13 +17,13 @@ extension Uploader {
 
     /// One attempt; holds a slot.
     private func attempt(_ number: UInt64) async {
-        let object = state.withLock { state -> Object? in
-            guard state.queue.begin(number) else { return nil }
+        let (found, isRetry) = state.withLock { state -> (Object?, Bool) in
+            guard state.queue.begin(number) else { return (nil, false) }
             state.attempts += 1
-            return state.objects[number]
+            return (state.objects[number], state.queue.failures(of: number) > 0)
         }
-        guard let object else { return slots.release() }
-        let result = await create(object)
+        guard let object = found else { return slots.release() }
+        let result = await create(object, isRetry: isRetry)
         slots.release()
         if case .failed(let error) = result {
             for handler in state.withLock({ $0.failureHandlers }) { handler(error) }
@@ -43,14 +43,30 @@ extension Uploader {
         case failed(StorageError)
     }
 
-    private func create(_ object: Object) async -> Outcome {
+    private func create(_ object: Object, isRetry: Bool) async -> Outcome {
+        let began = time.monotonicNanoseconds()
         do {
+            let outcome: Outcome
             switch try await store.create(object.key, object.bytes, sha256: object.sha256) {
-            case .created: return .durable
-            case .exists: return try await examine(object)
+            case .created: outcome = .durable
+            case .exists: outcome = try await examine(object)
             }
+            let took = Duration.nanoseconds(Int64(clamping: time.monotonicNanoseconds() - began))
+            guard case .durable = outcome, isRetry || took > Self.doubtAfter else { return outcome }
+            return try await confirmed()
         } catch {
             return .failed(error.asStorageError)
+        }
+    }
+
+    /// A writer that was away for long may have created anew what its successor had read, covered and given up: the
+    /// place was free again, and proves nothing (R4).
+    private func confirmed() async throws -> Outcome {
+        do {
+            try await confirm()
+            return .durable
+        } catch  where error.storageCode == .fenced {
+            return .foreign(error.asStorageError)
         }
     }
 

@@ -37,21 +37,29 @@ public final class Uploader: Sendable {
     let store: any ObjectStore
     let slots: UploadSlots
     let time: any TimeSource
+    let confirm: @Sendable () async throws -> Void
     let state: Mutex<State>
 
     /// - Parameters:
     ///   - policy: the delays between attempts; its deadline and number of attempts are not used.
     ///   - seed: spreads the retries of several uploaders over time.
+    ///   - confirm: called before an upload counts that failed before, or took longer than `doubtAfter`; throws
+    ///     `fenced` where another owns the log by now. Its place in the log may have been taken, and given up, by then.
     public init(
         store: any ObjectStore, slots: UploadSlots, time: any TimeSource,
-        policy: RetryPolicy = RetryPolicy(deadline: nil), seed: UInt64 = 0
+        policy: RetryPolicy = RetryPolicy(deadline: nil), seed: UInt64 = 0,
+        confirm: @escaping @Sendable () async throws -> Void = {}
     ) {
         self.store = store
         self.slots = slots
         self.time = time
+        self.confirm = confirm
         let policy = RetryPolicy(delayFirst: policy.delayFirst, delayMax: policy.delayMax, deadline: nil)
         state = Mutex(State(queue: UploadQueue(policy: policy, seed: seed)))
     }
+
+    /// An attempt that took this long may belong to a process that was stopped meanwhile.
+    static let doubtAfter = Duration.seconds(30)
 
     /// Everything up to this number is durable. Never moves back.
     public var frontier: UInt64 { state.withLock { $0.queue.frontier } }

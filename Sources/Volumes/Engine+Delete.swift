@@ -11,15 +11,15 @@ extension Engine {
         let known = try await catalog.newest()
         let (record, snapshot) = try known.resolve(reference)
         if let snapshot {
-            try refuseAttached(snapshot, of: record)
-            try await catalog.commit { try $0.removeSnapshot(snapshot.id) }
+            try await withoutClients([snapshot], of: record) {
+                try await catalog.commit { try $0.removeSnapshot(snapshot.id) }
+            }
             return DeletedReport(names: ["\(reference)"])
         }
         let snapshots = known.snapshots(of: record.id)
         try await reserving(record) {
             try await refuseAttached(record)
-            for snapshot in snapshots { try refuseAttached(snapshot, of: record) }
-            try await delete(record, force: force)
+            try await withoutClients(snapshots, of: record) { try await delete(record, force: force) }
         }
         marks.forget(record.id)
         return DeletedReport(names: snapshots.map { "\(record.name)@\($0.name)" } + [record.name])
@@ -28,23 +28,35 @@ extension Engine {
     /// The claim shuts out every other writer, the catalog commit is the deletion, and fences and tombstone then keep
     /// writers out for good. Where the catalog refuses, the volume has only been claimed.
     private func delete(_ record: VolumeRecord, force: Bool) async throws {
-        if let volume = await openVolume(record.id) {
-            forget(record.id)
-            try await volume.close()
-        }
+        try await endService(of: record.id)
         let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
-        let journals = try await LeftJournals.find(for: try await manifest(of: record), context: context)
+        let current = try await manifest(of: record)
+        let journals = try await LeftJournals.find(for: current, context: context)
         // A journal that holds acknowledged writes keeps the volume under its token: should the deletion be refused, or
         // end in a crash, the next opening must know that journal for the volume's own.
         let left = journals.continuing.first?.token
-        let (claimed, previous) = try await manifests.claim(
-            token: left ?? .random(), host: context.host,
-            takeOver: left == nil && settings.takeOver.contains(record.name), continues: left != nil)
+        let token = left ?? .random()
+        // A crash in here must leave the volume to this data directory: `zerofs delete` again.
+        let trace = left == nil ? try await OpeningTrace.marking(.claim, token, current, context) : OpeningTrace()
+        let claimed: Manifest, previous: Owner?
+        do {
+            (claimed, previous) = try await manifests.claim(
+                token: token, host: context.host,
+                takeOver: left == nil && settings.takeOver.contains(record.name), continues: left != nil)
+        } catch {
+            // A claim of unknown outcome may be in force under this token.
+            let isRefused = ![.unavailable, .cancelled, .corrupt].contains(error.storageCode)
+            try await trace.end(deleting: isRefused, context.disk)
+            throw error
+        }
         do {
             try await catalog.commit { try $0.removeVolume(record.id, force: force) }
         } catch {
             // Only what was released before has nothing left to replay.
-            if previous?.isReleased ?? true { _ = try await manifests.commit(as: claimed.epoch) { $0.release() } }
+            if previous?.isReleased ?? true {
+                _ = try await manifests.commit(as: claimed.epoch) { $0.release() }
+                try await trace.end(deleting: true, context.disk)
+            }
             throw error
         }
         let ends = try await closeEpochs(of: claimed)
@@ -53,6 +65,20 @@ extension Engine {
             manifest.isTombstone = true
         }
         for journal in journals.continuing + journals.finished { try await Journal.remove(journal, disk: context.disk) }
+        try await trace.end(deleting: true, context.disk)
+        if let directory = context.journalDirectory {
+            try await LossRecord.remove(directory: directory, volume: record.id, disk: context.disk)
+        }
+    }
+
+    /// Closes a volume that is open here; one that has failed is only given up.
+    private func endService(of id: VolumeID) async throws {
+        guard let opening = openVolumes.withLock({ $0.openings[id] }) else { return }
+        guard case .success(let volume) = await opening.result, volume.failure == nil else {
+            return await dropFailed(id, opening)
+        }
+        forget(id)
+        try await volume.close(within: settings.volume.commandDeadline)
     }
 
     private func closeEpochs(of manifest: Manifest) async throws -> [ClosedEpoch] {
@@ -67,8 +93,19 @@ extension Engine {
         return ends
     }
 
-    private func refuseAttached(_ snapshot: SnapshotRecord, of record: VolumeRecord) throws {
-        let count = openVolumes.withLock { $0.attachedSnapshots[snapshot.id] ?? 0 }
+    /// Runs `body` while nobody can attach these snapshots; throws `busy` when somebody has.
+    private func withoutClients<R>(
+        _ snapshots: [SnapshotRecord], of record: VolumeRecord, _ body: () async throws -> R
+    ) async throws -> R {
+        try openVolumes.withLock { open in
+            for snapshot in snapshots { try refuseAttached(snapshot, of: record, open) }
+            open.deletedSnapshots.formUnion(snapshots.map(\.id))
+        }
+        defer { openVolumes.withLock { $0.deletedSnapshots.subtract(snapshots.map(\.id)) } }
+        return try await body()
+    }
+    private func refuseAttached(_ snapshot: SnapshotRecord, of record: VolumeRecord, _ open: OpenVolumes) throws {
+        let count = open.attachedSnapshots[snapshot.id] ?? 0
         guard count == 0 else {
             throw StorageError(
                 .busy,

@@ -1,4 +1,5 @@
 import Codec
+import Logging
 import Snapshots
 public import StoreCore
 import Synchronization
@@ -22,30 +23,72 @@ extension Engine: DeviceDirectory {
         return DeviceDescription(name: name, summary: "zerofs volume \(name)", size: size, isReadOnly: false)
     }
 
-    public func attach(_ name: String) async throws -> any BlockDevice {
-        let (record, snapshot) = try await find(name)
-        if let snapshot {
-            let version = try await PinnedVersion.load(snapshot.version, from: store, keys: keys)
-            openVolumes.withLock { $0.attachedSnapshots[snapshot.id, default: 0] += 1 }
-            return SnapshotDevice(
-                id: snapshot.id, name: "\(record.name)@\(snapshot.name)", size: version.state.sizeBytes,
-                layout: version.state.map, context: context
-            ) { [catalog, store, keys] in
-                guard let record = try await catalog.newest().snapshot(snapshot.id) else {
-                    throw StorageError(.notFound, "snapshot \(name) was deleted")
-                }
-                return try await PinnedVersion.load(record.version, from: store, keys: keys).state.map
+    public func attach(_ name: String) async throws -> any BlockDevice { try await attach(name, for: .here) }
+
+    public func attach(_ name: String, for client: DeviceClient) async throws -> any BlockDevice {
+        do { return try await attachAdmitted(name, client) } catch {
+            // Whoever asks for what is not there, or for nothing sensible, is no event.
+            let isNews = ![.notFound, .invalid, .cancelled].contains(error.storageCode)
+            if isNews, let heldBack = rate.admit(.exportRefused, at: context.time.monotonicNanoseconds()) {
+                let more = heldBack > 0 ? " (and \(heldBack) more since the last line)" : ""
+                log.event(
+                    .exportRefused, volume: name,
+                    details: ["client": client.peer, "code": error.storageCode.rawValue], "\(error)\(more)")
             }
+            throw error
         }
+    }
+
+    private func attachAdmitted(_ name: String, _ client: DeviceClient) async throws -> any BlockDevice {
+        let (record, snapshot) = try await find(name)
+        if let snapshot { return try await attach(snapshot, of: record, as: name) }
         let volume = try await open(record)
+        let bootID = try await context.disk.bootID()
         // In the lock in which a deletion or a rollback reserves the volume: it sees this connection, or this sees it.
         try openVolumes.withLock { open in
+            try volume.admit(client, settings.afterCrash, bootID: bootID)
             try volume.state.withLock { state in
                 guard !open.reserved.contains(record.id), !state.isClosing else { throw Self.isReserved(record) }
                 state.attachedCount += 1
             }
         }
         return volume
+    }
+
+    /// Counted first, and looked for again: either a deletion sees this connection, or this sees the deletion.
+    private func attach(
+        _ snapshot: SnapshotRecord, of record: VolumeRecord, as name: String
+    ) async throws -> any BlockDevice {
+        try openVolumes.withLock { open in
+            guard !open.deletedSnapshots.contains(snapshot.id) else {
+                throw StorageError(.busy, "snapshot '\(name)' is being deleted")
+            }
+            open.attachedSnapshots[snapshot.id, default: 0] += 1
+        }
+        do {
+            guard let snapshot = try await catalog.newest().snapshot(snapshot.id) else {
+                throw StorageError(.notFound, "snapshot '\(name)' was deleted")
+            }
+            let version = try await PinnedVersion.load(snapshot.version, from: store, keys: keys)
+            return SnapshotDevice(
+                id: snapshot.id, name: "\(record.name)@\(snapshot.name)", size: version.state.sizeBytes,
+                layout: version.state.map, context: context, deadline: settings.volume.storeDeadline
+            ) { [catalog, store, keys] in
+                guard let record = try await catalog.newest().snapshot(snapshot.id) else {
+                    throw StorageError(.notFound, "snapshot \(name) was deleted")
+                }
+                return try await PinnedVersion.load(record.version, from: store, keys: keys).state.map
+            }
+        } catch {
+            release(snapshot.id)
+            throw error
+        }
+    }
+    private func release(_ snapshot: SnapshotID) {
+        openVolumes.withLock { open in
+            let count = (open.attachedSnapshots[snapshot] ?? 1) - 1
+            open.attachedSnapshots[snapshot] = count > 0 ? count : nil
+        }
     }
     private static func isReserved(_ record: VolumeRecord) -> StorageError {
         StorageError(.busy, "volume '\(record.name)' is being deleted or rolled back")
@@ -54,11 +97,7 @@ extension Engine: DeviceDirectory {
     public func detach(_ device: any BlockDevice) async {
         switch device {
         case let volume as Volume: volume.state.withLock { $0.attachedCount -= 1 }
-        case let snapshot as SnapshotDevice:
-            openVolumes.withLock { open in
-                let count = (open.attachedSnapshots[snapshot.id] ?? 1) - 1
-                open.attachedSnapshots[snapshot.id] = count > 0 ? count : nil
-            }
+        case let snapshot as SnapshotDevice: release(snapshot.id)
         default: break
         }
     }
@@ -96,33 +135,52 @@ extension Engine: DeviceDirectory {
 
     /// Opens a volume for writing, once: who comes meanwhile shares the opening. One that has failed is opened anew.
     func open(_ record: VolumeRecord) async throws -> Volume {
+        var failure: StorageError?
+        for _ in 0..<3 {
+            let opening = try opening(of: record)
+            do {
+                let volume = try await opening.value
+                // A killed server must find them as well.
+                await saveMarks()
+                openVolumes.withLock { open in
+                    open.takeOver.remove(record.name)
+                    open.acceptsLoss.remove(record.name)
+                }
+                failure = volume.failure
+                guard failure != nil else { return volume }
+                await dropFailed(record.id, opening)
+            } catch {
+                await dropFailed(record.id, opening)
+                noteOpeningFailed(record, error)
+                throw error
+            }
+        }
+        throw failure ?? StorageError(.unavailable, "volume '\(record.name)' fails as soon as it is opened")
+    }
+
+    private func opening(of record: VolumeRecord) throws -> Task<Volume, any Error> {
         let openedUnder = keys.currentKeyID
-        let opening = try openVolumes.withLock { open in
+        return try openVolumes.withLock { open in
             guard !open.isClosed else { throw StorageError(.cancelled, "the server is stopping") }
             if let opening = open.openings[record.id] { return opening }
             guard !open.reserved.contains(record.id) else { throw Self.isReserved(record) }
             let takeOver = open.takeOver.contains(record.name)
-            let opening = Task { [settings, context, marks] in
-                try await Volume.open(
-                    name: record.name, id: record.id, settings: settings.volume, context: context, marks: marks,
-                    takeOver: takeOver)
+            let acceptsLoss = open.acceptsLoss.contains(record.name)
+            let opening = Task { [self] in
+                try await openAnew(record, takeOver: takeOver, acceptsLoss: acceptsLoss)
             }
             open.openedUnder[record.id] = openedUnder
             open.openings[record.id] = opening
             return opening
         }
-        do {
-            let volume = try await opening.value
-            // A killed server must find them as well.
-            await saveMarks()
-            openVolumes.withLock { _ = $0.takeOver.remove(record.name) }
-            guard let failure = volume.failure else { return volume }
-            try await dropFailed(record.id, opening)
-            throw failure
-        } catch {
-            try await dropFailed(record.id, opening)
-            throw error
-        }
+    }
+
+    private func openAnew(_ record: VolumeRecord, takeOver: Bool, acceptsLoss: Bool) async throws -> Volume {
+        let volume = try await Volume.open(
+            name: record.name, id: record.id, settings: settings.volume, context: context, marks: marks,
+            takeOver: takeOver, acceptsLoss: acceptsLoss)
+        if settings.snapshotsTakeOvers, volume.hasTakenOver { await keepTakenOver(record, volume) }
+        return volume
     }
 
     /// Keeps a volume from being opened while `body` runs. Throws `busy` when another does.
@@ -134,11 +192,17 @@ extension Engine: DeviceDirectory {
     }
 
     /// Forgets an opening that failed, or whose volume has failed, so that the next attach tries again.
-    private func dropFailed(_ id: VolumeID, _ opening: Task<Volume, any Error>) async throws {
+    func dropFailed(_ id: VolumeID, _ opening: Task<Volume, any Error>) async {
         // Forgotten last: the next opening must not meet what this one still does to the journals.
         if case .success(let volume) = await opening.result { await volume.abandon() }
         openVolumes.withLock { open in
             if open.openings[id] == opening { open.openings[id] = nil }
         }
+    }
+
+    private func noteOpeningFailed(_ record: VolumeRecord, _ error: any Error) {
+        guard error.storageCode == .corrupt else { return }
+        let code: EventCode = error.saysRolledBack ? .storeRolledBack : .corruptObject
+        log.event(code, volume: record.name, "the volume cannot be opened: \(error)")
     }
 }

@@ -21,7 +21,14 @@ extension Engine {
         options.superblockInForce = storeKeys.superblockNumber
         let collector = GarbageCollector(
             store: store, keys: keys, catalog: catalog, maps: context.maps, time: context.time, options: options)
-        return try await collector.collect(dryRun: dryRun) { progress(ProgressReport(phase: $0, done: $1, total: $2)) }
+        do {
+            return try await collector.collect(dryRun: dryRun) {
+                progress(ProgressReport(phase: $0, done: $1, total: $2))
+            }
+        } catch  where [.corrupt, .denied].contains(error.storageCode) {
+            log.event(.gcStopped, "gc stopped before it deleted anything more: \(error)")
+            throw error
+        }
     }
 
     /// Proves that each reference resolves and each hash and tag is right; `deep` reads all data. Of one volume or
@@ -31,10 +38,17 @@ extension Engine {
     ) async throws -> VerifyReport {
         let verifier = StoreVerifier(
             store: store, keys: keys, catalog: catalog, maps: context.maps, time: context.time)
-        return try await verifier.verify(reference, deep: deep) {
+        let report = try await verifier.verify(reference, deep: deep) {
             progress(ProgressReport(phase: $0, done: $1, total: $2))
         }
+        for damage in report.damaged.prefix(Self.damageToldMax) {
+            log.event(.corruptObject, details: ["object": damage.object], "found by verify: \(damage.problem)")
+        }
+        return report
     }
+
+    /// The report has the rest.
+    private static let damageToldMax = 20
 
     private func soundVolumes() async -> [Volume] {
         var volumes: [Volume] = []

@@ -1,4 +1,5 @@
 import Codec
+import Logging
 import ObjectStorage
 import Snapshots
 public import StoreCore
@@ -32,9 +33,33 @@ extension Engine {
         _ record: VolumeRecord, as name: String,
         also: @escaping @Sendable (inout CatalogEditor) throws -> Void = { _ in }
     ) async throws -> SnapshotRecord {
+        try await pin(record, as: name, also: also) { try await self.captureState(of: record) }
+    }
+
+    /// Of a volume that was taken over and not yet served: where what its old owner's journal holds goes on from.
+    func keepTakenOver(_ record: VolumeRecord, _ volume: Volume) async {
+        do {
+            let name = timedName("take-over-", of: record.id)
+            _ = try await pin(record, as: name) {
+                (volume.epoch, CapturedState(try await volume.capture(), of: volume))
+            }
+        } catch {
+            log.warning(
+                """
+                volume \(record.name) was taken over and could not be snapshotted: bring its old owner's journal back \
+                before the next gc, if there is need: \(error)
+                """)
+        }
+    }
+
+    private func pin(
+        _ record: VolumeRecord, as name: String,
+        also: @escaping @Sendable (inout CatalogEditor) throws -> Void = { _ in },
+        capture: () async throws -> (Epoch, CapturedState)
+    ) async throws -> SnapshotRecord {
         try await retryingBelowFloor {
             let sealedUnder = self.keys.currentKeyID
-            let (epoch, captured) = try await self.captureState(of: record)
+            let (epoch, captured) = try await capture()
             let now = self.context.time.now()
             let version = PinnedVersion(volume: record.id, epoch: epoch, state: captured.state, created: now)
             let (reference, bytes) = try version.seal(with: self.keys)

@@ -1,5 +1,6 @@
 import BlockMap
 import Cleaner
+import Journal
 import Snapshots
 public import StoreCore
 import Synchronization
@@ -54,6 +55,7 @@ extension Engine {
         report.writtenBytes = usage[.volume(record.id)]?.writtenBytes
         report.uniqueBytes = usage[.volume(record.id)]?.uniqueBytes
         report.attachedCount = open?.attachedCount
+        report.loss = open?.loss?.reason
         report.owner = manifest.owner.flatMap { $0.isReleased ? nil : $0.host }
         return report
     }

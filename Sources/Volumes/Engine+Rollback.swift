@@ -53,7 +53,13 @@ extension Engine {
 
     /// Throws `busy` when clients are connected to the volume.
     func refuseAttached(_ record: VolumeRecord) async throws {
-        let count = await openVolume(record.id)?.attachedCount ?? 0
+        var count = 0
+        // One that has failed may still have clients, who are told so.
+        if let opening = openVolumes.withLock({ $0.openings[record.id] }),
+            case .success(let volume) = await opening.result
+        {
+            count = volume.attachedCount
+        }
         guard count == 0 else {
             throw StorageError(
                 .busy,

@@ -22,17 +22,19 @@ public final class Engine: Sendable {
     let log: Logger
     let openVolumes: Mutex<OpenVolumes>
     let marks: HighWaterFile
+    let rate = EventRate()
 
     init(
         store: any ObjectStore, storeKeys: StoreKeys, settings: EngineSettings, context: VolumeContext,
-        marks: HighWaterFile, log: Logger
+        marks: HighWaterFile,
+        log: Logger
     ) {
         self.store = store
         self.storeKeys = storeKeys
         self.settings = settings
         self.context = context
         self.catalog = CatalogLog(store: store, keys: storeKeys.ring, time: context.time)
-        self.openVolumes = Mutex(OpenVolumes(takeOver: settings.takeOver))
+        self.openVolumes = Mutex(OpenVolumes(takeOver: settings.takeOver, acceptsLoss: settings.acceptsLoss))
         self.marks = marks
         self.log = log
     }
@@ -43,11 +45,12 @@ public final class Engine: Sendable {
         var failure: (any Error)?
         for volume in await takeOpenVolumes() {
             do {
-                try await volume.close()
+                try await volume.close(within: settings.volume.closeDeadline)
                 try marks.observe(
                     .manifest(volume.id), volume.state.withLock { $0.manifestNumber }, since: HighWaterMarks())
             } catch {
-                log.error("volume \(volume.name) did not close cleanly: \(error)")
+                let isKept = settings.volume.isJournaled ? "what was not uploaded is in the journal" : "it is lost"
+                volume.event(.closedDirty, "the volume did not close cleanly, \(isKept): \(error)")
                 failure = failure ?? error
             }
         }
@@ -95,5 +98,9 @@ struct OpenVolumes {
     var reserved: Set<VolumeID> = []
     /// Volumes that may still be taken over: once each, or two servers that were both told to would fight for ever.
     var takeOver: Set<String>
+    /// Volumes of which lost writes are still to be accepted when they are opened: once each.
+    var acceptsLoss: Set<String> = []
+    /// Being deleted: not to be attached any more.
+    var deletedSnapshots: Set<SnapshotID> = []
     var isClosed = false
 }

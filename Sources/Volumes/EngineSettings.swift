@@ -17,6 +17,14 @@ public struct EngineSettings: Sendable {
     public var servedVolumes: Set<String>?
     /// Volumes that are claimed although another host holds them.
     public var takeOver: Set<String> = []
+    /// Volumes of which lost writes are accepted when they are opened: once each.
+    public var acceptsLoss: Set<String> = []
+    /// Who is served a volume that lost writes which it had answered. `zerofs serve` has another default (`local`):
+    /// whoever runs an engine of its own knows its clients.
+    public var afterCrash = AfterCrash.serve
+    /// A volume that is taken over is snapshotted before it is served, so that what its old owner's journal holds can
+    /// be placed even after gc.
+    public var snapshotsTakeOvers = false
     /// How gc goes about it, and how long manifests that nothing pins are kept after they were replaced.
     public var gc = GCOptions()
     public init(dataDirectory: String) { self.dataDirectory = dataDirectory }

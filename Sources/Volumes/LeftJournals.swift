@@ -26,6 +26,22 @@ struct LeftJournals {
         return left
     }
 
+    /// Reports the journals of owners that lost the volume; of what never held a write nothing is kept.
+    func settleForeign(_ name: String, _ context: VolumeContext) async throws {
+        for generation in foreign {
+            guard generation.kind == .journaled else {
+                try await Journal.remove(generation, disk: context.disk)
+                continue
+            }
+            context.event(
+                .journalKept, volume: name, details: ["journal": LeftJournal.id(of: generation)],
+                """
+                the journal \(generation.path) belongs to an opening that lost the volume, and may hold writes that \
+                the store lacks; it is kept: see `zerofs journals`
+                """)
+        }
+    }
+
     func removeFinished(from disk: any LocalDisk) async throws {
         for generation in finished { try await Journal.remove(generation, disk: disk) }
     }

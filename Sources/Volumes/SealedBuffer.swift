@@ -8,6 +8,9 @@ final class SealedBuffer: @unchecked Sendable {
     let ordinal: UInt64
     let position: LogPosition
     let buffer: WriteBuffer
+    /// Of the segment, which the uploader holds until it is durable, beside the buffer, which reads need until then.
+    var encodedBytes = 0
+    var memoryBytes: Int { buffer.memoryBytes + encodedBytes }
     /// Switch the memtable exactly behind this segment, and tell these.
     var freezeWaiters: [CheckedContinuation<Void, any Error>] = []
 

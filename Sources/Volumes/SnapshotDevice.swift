@@ -15,10 +15,12 @@ public final class SnapshotDevice: BlockDevice {
     private let layout: Mutex<MapLayout>
     private let newestLayout: @Sendable () async throws -> MapLayout
     private let context: VolumeContext
+    /// How long a read waits for a store that does not answer; nil waits for ever.
+    private let deadline: Duration?
 
     /// - Parameter newestLayout: asked when an object of the known one is gone.
     init(
-        id: SnapshotID, name: String, size: UInt64, layout: MapLayout, context: VolumeContext,
+        id: SnapshotID, name: String, size: UInt64, layout: MapLayout, context: VolumeContext, deadline: Duration?,
         newestLayout: @escaping @Sendable () async throws -> MapLayout
     ) {
         self.id = id
@@ -27,6 +29,7 @@ public final class SnapshotDevice: BlockDevice {
         self.size = size
         self.layout = Mutex(layout)
         self.newestLayout = newestLayout
+        self.deadline = deadline
         self.context = context
     }
 
@@ -60,13 +63,18 @@ public final class SnapshotDevice: BlockDevice {
     }
     private func retryingMoved<R>(_ body: () async throws -> R) async throws -> R {
         var isFirst = true
-        return try await Volumes.retryingMoved(name, context) {
-            if !isFirst {
-                let newest = try await self.newestLayout()
-                self.layout.withLock { $0 = newest }
+        return try await repeating(until: deadline, on: [.unavailable], context.time) {
+            try await Volumes.retryingMoved(name, context) {
+                if !isFirst {
+                    let newest = try await self.newestLayout()
+                    self.layout.withLock { $0 = newest }
+                }
+                isFirst = false
+                return try await body()
             }
-            isFirst = false
-            return try await body()
+        } retrying: { _ in
+        } expired: { limit, error in
+            StorageError(.unavailable, "\(name): the store did not answer within \(limit)", cause: error)
         }
     }
     private func plan(_ offset: UInt64, _ count: UInt64) throws -> ReadPlan {

@@ -31,8 +31,9 @@ extension Volume {
 
     /// Returns when all that a capture refers to is in the bucket (R3).
     func waitUntilDurable(_ capture: Capture) async throws {
-        try await uploader.waitUntilDurable(capture.ordinal, deadline: settings.storeDeadline)
-        for memtable in capture.runs { try await memtable.uploaded.value }
+        let limit = settings.commandDeadline
+        try await uploader.waitUntilDurable(capture.ordinal, deadline: limit)
+        for memtable in capture.runs { try await value(of: memtable.uploaded, within: limit) }
     }
 
     private func freezeNow() async throws {
@@ -51,8 +52,10 @@ extension Volume {
         }
     }
 
-    /// Everything written so far becomes part of the manifest: nothing is left to replay.
-    func checkpointNow() async throws {
+    /// Everything written so far becomes part of the manifest: nothing is left to replay. Throws `unavailable` at the
+    /// limit, which is a command's unless another is given.
+    func checkpointNow() async throws { try await checkpointNow(within: settings.commandDeadline) }
+    func checkpointNow(within limit: Duration?) async throws {
         try await freezeNow()
         let target = state.withLock { $0.frozenLog.position }
         let start = context.time.monotonicNanoseconds()
@@ -63,7 +66,7 @@ extension Volume {
                 return isPending ? state.movements : nil
             }
             guard let movements else { return }
-            try await waitForMovement(after: movements, since: start)
+            try await waitForMovement(after: movements, since: start, within: limit)
         }
     }
 }

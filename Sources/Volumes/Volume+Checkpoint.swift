@@ -74,16 +74,11 @@ extension Volume {
     /// Repeats `body` while the store does not answer, or refuses for a reason that an operator can mend, until it does
     /// or the volume has failed.
     func persisting<R: Sendable>(_ body: @Sendable () async throws -> R) async throws -> R {
-        var delay = Duration.milliseconds(250)
-        while true {
-            do { return try await body() } catch let error as StorageError
-                where [.unavailable, .denied, .full].contains(error.code)
-            {
-                try state.withLock { if let failure = $0.failure { throw failure } }
-                context.log.warning("\(name): the store does not answer, trying again: \(error)")
-                try await context.time.sleep(for: delay)
-                delay = min(delay * 2, .seconds(10))
-            }
+        try await repeating(until: nil, on: [.unavailable, .denied, .full], context.time, body) { error in
+            if let failure { throw failure }
+            uploadFailed(error)
+        } expired: {
+            deadlineError($0, cause: $1)
         }
     }
 

@@ -9,27 +9,36 @@ extension Volume {
     /// Ends service cleanly: everything goes to the bucket, the manifest covers it and is released, and the journal is
     /// no longer needed. Where that fails the volume is abandoned as a crash would leave it, and the error is thrown.
     ///
-    /// - Parameter replacing: changes the last manifest, once it covers everything: a rollback.
-    func close(replacing: @escaping @Sendable (inout Manifest) -> Void = { _ in }) async throws {
+    /// - Parameters:
+    ///   - limit: how long it may take. Then the volume is abandoned; what is under way may still succeed, and releases
+    ///     only what is in the bucket. nil waits for ever.
+    ///   - replacing: changes the last manifest, once it covers everything: a rollback.
+    func close(
+        within limit: Duration? = nil, replacing: @escaping @Sendable (inout Manifest) -> Void = { _ in }
+    ) async throws {
         refuseWrites()
         do {
-            try await checkpointNow()
-            // No compaction may commit behind the release: it would edit the map that a rollback put in place.
-            try await endCheckpoints()
-            _ = try await persisting {
-                // After an answer that got lost it is in force already, and is made again: the epoch is still ours, so
-                // that nothing came in between.
-                try await self.manifests.commit(as: self.epoch) { manifest in
-                    for closing in self.closings { try manifest.close(closing.epoch, at: closing.end) }
-                    replacing(&manifest)
-                    manifest.release()
-                }
-            }
+            try await value(of: Task { try await release(replacing) }, within: limit)
             await stop()
-            try await journal?.close(deleting: true)
+            try await trace.end(deleting: true, context.disk)
         } catch {
             await abandon()
             throw error
+        }
+    }
+
+    private func release(_ replacing: @escaping @Sendable (inout Manifest) -> Void) async throws {
+        try await checkpointNow(within: nil)
+        // No compaction may commit behind the release: it would edit the map that a rollback put in place.
+        try await endCheckpoints()
+        _ = try await persisting {
+            // After an answer that got lost it is in force already, and is made again: the epoch is still ours, so
+            // that nothing came in between.
+            try await self.manifests.commit(as: self.epoch) { manifest in
+                for closing in self.closings { try manifest.close(closing.epoch, at: closing.end) }
+                replacing(&manifest)
+                manifest.release()
+            }
         }
     }
 
@@ -44,7 +53,7 @@ extension Volume {
         // A compaction under way is of no use any more.
         for task in tasks.withLock({ $0 }) { task.cancel() }
         await stop()
-        do { try await journal?.close(deleting: deletingJournal) } catch {
+        do { try await trace.end(deleting: deletingJournal, context.disk) } catch {
             context.log.warning("\(name): the journal did not close: \(error)")
         }
     }

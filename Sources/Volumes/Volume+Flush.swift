@@ -36,9 +36,11 @@ extension Volume {
             return !state.isRetiringJournal && state.failure == nil
         }
         guard isFirst else { return }
-        context.log.error("\(name): the journal \(journal.path) failed, the volume will be opened anew: \(error)")
+        event(.journalFailed, "the journal \(journal.path) failed, the volume will be opened anew: \(error)")
         Task {
-            do { try await flushToStore() } catch { context.log.error("\(name): \(error)") }
+            do { try await flushToStore() } catch {
+                context.log.error("\(name): not everything was uploaded after the journal failed: \(error)")
+            }
             fail(StorageError(.unavailable, "the journal of volume \(name) failed: attach it again", cause: error))
         }
     }
@@ -50,13 +52,20 @@ extension Volume {
         let last = state.withLock { WriteSequence($0.nextWrite.value - 1) }
         while true {
             switch try state.withLock({ try flushStep(&$0, last) }) {
-            case .done: return
+            case .done:
+                // Nothing is on its way, and yet a writer that is known to be fenced acknowledges nothing (R4).
+                if let ending = uploader.status.ending { throw failure ?? ending }
+                return
             case .wait(let ordinal):
                 do {
                     return try await uploader.waitUntilDurable(ordinal, deadline: settings.storeDeadline)
                 } catch {
                     // The uploads end with the volume; why it ended says more.
-                    throw failure ?? error
+                    if let failure { throw failure }
+                    if let limit = settings.storeDeadline, uploader.status.ending == nil, !Task.isCancelled {
+                        throw deadlineError(limit, cause: error)
+                    }
+                    throw error
                 }
             case .gather(let movements): try await waitForMovement(after: movements, since: start)
             }

@@ -18,9 +18,11 @@ extension Volume {
     /// recovery finds both generations.
     ///
     /// Throws `busy` when another holds it, unless `takeOver`.
+    ///
+    /// - Parameter acceptsLoss: no client is left that believes in writes which this opening finds missing.
     static func open(
         name: String, id: VolumeID, settings: VolumeSettings, context: VolumeContext, marks: HighWaterFile,
-        takeOver: Bool
+        takeOver: Bool, acceptsLoss: Bool = false
     ) async throws -> Volume {
         let manifests = ManifestLog(volume: id, store: context.store, keys: context.keys, time: context.time)
         let known = marks.marks
@@ -33,12 +35,14 @@ extension Volume {
         // Before the claim: once the manifest has another token, nobody would know that these are finished.
         try await left.removeFinished(from: context.disk)
         let token = left.continuing.isEmpty ? OwnerToken.random() : left.continuing[0].token
-        let journal = try await createJournal(token, current, settings, context)
+        let trace = try await OpeningTrace.begin(token, current, settings, context)
         let volume: Volume
+        let previous: Owner?
         var isRefused = true
         do {
             // Who owns the volume already takes over from nobody: a rival that came since ended what the journals hold.
-            let (manifest, _) = try await manifests.claim(
+            let manifest: Manifest
+            (manifest, previous) = try await manifests.claim(
                 token: token, host: context.host, takeOver: takeOver && left.continuing.isEmpty,
                 continues: !left.continuing.isEmpty)
             isRefused = false
@@ -46,46 +50,44 @@ extension Volume {
             try marks.observe(.epoch(id), manifest.epoch.value, since: known)
             volume = try await recover(
                 name: name, manifest: manifest, settings: settings, context: context, manifests: manifests,
-                journal: journal)
+                trace: trace)
         } catch {
             // Unless the claim was refused, the manifest may name this journal's token: it stays, so that the next
             // opening knows the volume for its own; but one journal is enough for that.
             isRefused = isRefused && ![.unavailable, .corrupt, .cancelled].contains(error.storageCode)
-            try await journal?.close(deleting: isRefused || !left.continuing.isEmpty)
-            throw error
+            try await trace.end(deleting: isRefused || !left.continuing.isEmpty, context.disk)
+            throw isRefused ? Self.explained(error, current.owner, context) : error
         }
         do {
-            try await volume.replay(left.continuing)
+            let loss = try await volume.replay(left.continuing)
+            let ousted = previous.flatMap { $0.isReleased || $0.token == token ? nil : $0 }
+            try await volume.note(loss, ousted, isAccepted: acceptsLoss)
+            volume.removeReplayed(left.continuing)
         } catch {
-            await volume.abandon(deletingJournal: true)
+            await volume.abandon(deletingJournal: !left.continuing.isEmpty)
             throw error
         }
-        for journal in left.foreign {
-            context.log.warning(
-                "\(name): the journal \(journal.path) belongs to an opening that lost the volume; it is kept")
-        }
+        try await left.settleForeign(name, context)
         return volume
     }
 
-    private static func createJournal(
-        _ token: OwnerToken, _ current: Manifest, _ settings: VolumeSettings, _ context: VolumeContext
-    ) async throws -> Journal? {
-        guard settings.isJournaled, let directory = context.journalDirectory else {
-            guard settings.durability == .store else {
-                throw StorageError(.invalid, "durability = \"journal\" needs a data directory for the journal")
-            }
-            return nil
-        }
-        return try await Journal.create(
-            directory: directory, volume: current.volume, token: token, epoch: current.epoch.next, keys: context.keys,
-            limits: JournalLimits(fileBytes: settings.journalFileBytes, bytesMax: Int(settings.journalBytes)),
-            disk: context.disk, time: context.time)
+    /// Where this very host held the volume, and left nothing that proves it, the usual advice would mislead.
+    private static func explained(_ error: any Error, _ owner: Owner?, _ context: VolumeContext) -> any Error {
+        guard let busy = error as? StorageError, busy.code == .busy, let owner, !owner.isReleased,
+            owner.host == context.host
+        else { return error }
+        return StorageError(
+            .busy,
+            """
+            \(busy.message). That is the name of this host, but this data directory has no trace of it: either another \
+            server with another data directory runs here, or the directory was lost, and with it what was not uploaded
+            """)
     }
 
     /// Fences the epochs before this one, reads the log behind the covered position, and starts the engine there.
     private static func recover(
         name: String, manifest: Manifest, settings: VolumeSettings, context: VolumeContext, manifests: ManifestLog,
-        journal: Journal?
+        trace: OpeningTrace
     ) async throws -> Volume {
         var ends = manifest.closedEpochs
         for epoch in manifest.openEpochs where epoch < manifest.epoch {
@@ -99,41 +101,34 @@ extension Volume {
         let state = try await EngineState(replaying: ends, after: manifest, context: context)
         return Volume(
             name: name, manifest: manifest, recovered: state, settings: settings, context: context,
-            manifests: manifests, journal: journal,
+            manifests: manifests, trace: trace,
             uploader: Uploader(
                 store: context.store, slots: context.slots, time: context.time,
-                seed: UInt64(truncatingIfNeeded: manifest.volume.bits)),
+                seed: UInt64(truncatingIfNeeded: manifest.volume.bits),
+                confirm: { try await requireOwned(manifests, manifest.epoch) }),
             closings: ends)
     }
 
     /// Applies what older journals hold beyond the log, in order. They stay until that is in the bucket.
-    private func replay(_ generations: [JournalGeneration]) async throws {
-        guard !generations.isEmpty else { return }
+    ///
+    /// - Returns: the last journal that may lack writes which were answered; nil where everything is there.
+    private func replay(_ generations: [JournalGeneration]) async throws -> JournalGeneration? {
+        var incomplete: JournalGeneration?
         for generation in generations {
             let summary = try await Journal.replay(generation, keys: context.keys, disk: context.disk) { entry in
                 try await self.replay(entry, from: generation)
             }
             report(summary, of: generation)
+            if !summary.isComplete { incomplete = generation }
         }
-        let removal = Task {
-            do {
-                try await flushToStore()
-                for generation in generations { try await Journal.remove(generation, disk: context.disk) }
-            } catch {
-                context.log.warning("\(name): an older journal is kept: \(error)")
-            }
-        }
-        tasks.withLock { $0.append(removal) }
+        return incomplete
     }
     private func report(_ summary: JournalReplaySummary, of generation: JournalGeneration) {
-        context.log.info("\(name): replayed \(summary.entries) writes from the journal \(generation.path)")
-        guard !summary.isComplete else { return }
-        let surprise = summary.isSameBoot ? " although the host kept running" : ""
-        context.log.error(
-            """
-            \(name): the journal \(generation.path) is not whole\(surprise) (\(summary.tornBytes) bytes torn): \
-            every flushed write is there, later ones that were answered may be lost
-            """)
+        guard summary.entries > 0 || summary.tornBytes > 0 else { return }
+        let torn = summary.tornBytes > 0 ? ", after which \(summary.tornBytes) bytes are torn" : ""
+        event(
+            .journalReplayed, details: ["writes": "\(summary.entries)"],
+            "read \(summary.entries) writes from the journal \(generation.path)\(torn)")
     }
     private func replay(_ entry: JournalEntry, from generation: JournalGeneration) async throws {
         let next = state.withLock { $0.nextWrite }
@@ -150,6 +145,14 @@ extension Volume {
             case .resize(let bytes): try self.apply(.resize(bytes), holding: nil, replaying: true)
             }
         }
+    }
+}
+
+/// Throws `fenced` where the volume has a newer epoch, or was deleted.
+private func requireOwned(_ manifests: ManifestLog, _ epoch: Epoch) async throws {
+    let newest = try await manifests.newest()
+    guard let newest, newest.epoch == epoch, !newest.isTombstone else {
+        throw StorageError(.fenced, "volume \(manifests.volume) has another owner, or is gone: epoch \(epoch) is over")
     }
 }
 

@@ -18,9 +18,16 @@ extension Volume {
             return try await readUnaligned(at: offset, into: buffer) { try await self.read(at: $0, into: $1) }
         }
         let range = BlockRange.touching(byteOffset: offset, byteCount: UInt64(buffer.count))
-        try await retryingMoved(name, context) {
-            var plan = try buffer.withMutableBytes { try self.planRead(range, into: $0) }
-            try await plan.finish(self.context, into: buffer)
+        do {
+            try await waitingForStore {
+                try await retryingMoved(name, context) {
+                    var plan = try buffer.withMutableBytes { try self.planRead(range, into: $0) }
+                    try await plan.finish(self.context, into: buffer)
+                }
+            }
+        } catch  where error.storageCode == .corrupt {
+            eventSometimes(.corruptObject, "a read failed: \(error)")
+            throw error
         }
     }
 
@@ -70,7 +77,9 @@ extension Volume {
 
     public func status(at offset: UInt64, count: UInt64, extentsMax: Int) async throws -> [DeviceExtent] {
         try await deviceStatus(at: offset, count: count, extentsMax: extentsMax) { range in
-            try await retryingMoved(self.name, self.context) { try await self.dataRanges(in: range) }
+            try await self.waitingForStore {
+                try await retryingMoved(self.name, self.context) { try await self.dataRanges(in: range) }
+            }
         }
     }
 

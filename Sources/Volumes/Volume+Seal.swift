@@ -74,12 +74,18 @@ extension Volume {
         }
     }
 
+    /// An attempt failed and will be made again.
+    func uploadFailed(_ error: StorageError) {
+        eventSometimes(
+            error.code == .full ? .diskFull : .uploadFailed, "an upload failed and is tried again: \(error)")
+    }
+
     /// The uploader's frontier moved: what is durable leaves the buffers and the journal.
     func becameDurable(upTo ordinal: UInt64) {
         let (waiters, lastWrite) = state.withLock { state -> (Waiters, WriteSequence?) in
             var last: WriteSequence?
             while let first = state.sealed.first, first.ordinal <= ordinal {
-                state.bufferedBytes -= first.buffer.byteCount
+                state.bufferedBytes -= first.memoryBytes
                 last = first.buffer.lastWrite
                 state.sealed.removeFirst()
             }
@@ -88,6 +94,9 @@ extension Volume {
         if let lastWrite { journal?.release(upTo: lastWrite) }
         waiters.resume()
     }
+
+    /// Segments on their way beyond which age alone seals no further one.
+    private static let smallSegmentsMax = 8
 
     /// One sleeping task a volume bounds how long a write stays out of the bucket; an idle volume has none.
     func armTimer(_ state: inout EngineState) {
@@ -101,22 +110,30 @@ extension Volume {
         }
     }
     private func timerFired(for ordinal: UInt64) {
+        if let jump = clock.jump(context.time) {
+            eventSometimes(
+                .clockJumped, "the wall clock moved by \(jump) against time that went by: it was set, or we slept")
+        }
         state.withLock { state in
             state.isTimerArmed = false
             guard state.failure == nil, !state.active.isEmpty else { return }
-            if state.nextOrdinal == ordinal { sealActive(&state) } else { armTimer(&state) }
+            // While the store is away small segments would pile up: what is active gathers on.
+            let maySeal = state.nextOrdinal == ordinal && state.sealed.count < Self.smallSegmentsMax
+            if maySeal { sealActive(&state) } else { armTimer(&state) }
         }
     }
 
     /// Ends the volume's service for good: nothing is acknowledged any more, and nobody waits for what will not come:
     /// neither for a segment that is never encoded, nor for room in a journal that is never released.
     func fail(_ error: StorageError) {
-        let (waiters, freezing, rooms) = state.withLock { state in
-            if state.failure == nil { state.failure = error }
+        let (isFirst, waiters, freezing, rooms) = state.withLock { state in
+            let isFirst = state.failure == nil
+            if isFirst { state.failure = error }
             let freezing = state.sealed.flatMap(\.freezeWaiters)
             for sealed in state.sealed { sealed.freezeWaiters = [] }
-            return (state.moved(), freezing, state.roomWaits)
+            return (isFirst, state.moved(), freezing, state.roomWaits)
         }
+        if isFirst { announce(error) }
         waiters.resume()
         for waiter in freezing { waiter.resume(throwing: error) }
         for room in rooms.values { room.cancel() }
@@ -131,6 +148,8 @@ extension EngineState {
         freeze: (inout EngineState) -> Void
     ) -> [CheckedContinuation<Void, any Error>] {
         memtable.insert(extents)
+        sealed.encodedBytes = segment.bytes.count
+        bufferedBytes += sealed.encodedBytes
         log = LogState(
             position: sealed.position, hash: segment.reference.contentHash, write: segment.index.lastWrite,
             time: segment.index.lastTime, sizeBytes: segment.index.volumeBytes, ordinal: sealed.ordinal)

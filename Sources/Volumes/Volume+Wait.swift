@@ -9,7 +9,11 @@ extension Volume {
     /// Returns after something moved since `movements`: a segment became durable, a range was unlocked, the volume
     /// failed. Throws `unavailable` when the store's deadline, counted from `start`, has passed.
     func waitForMovement(after movements: UInt64, since start: UInt64) async throws {
-        let alarm = try deadlineAlarm(since: start)
+        try await waitForMovement(after: movements, since: start, within: settings.storeDeadline)
+    }
+    func waitForMovement(after movements: UInt64, since start: UInt64, within limit: Duration?) async throws {
+        try checkDeadline(since: start, limit)
+        let alarm = alarm(since: start, limit) { [weak self] in self?.state.withLock { $0.moved() }.resume() }
         defer { alarm?.cancel() }
         await withCheckedContinuation { continuation in
             let mustWait = state.withLock { state in
@@ -23,8 +27,9 @@ extension Volume {
 
     /// Returns when the journal has room for an entry, or the volume has failed: the caller looks again. Where it is at
     /// its limit, what is active goes to the bucket, because only what is there leaves the journal.
-    func waitForJournalRoom(_ entryBytes: Int) async throws {
+    func waitForJournalRoom(_ entryBytes: Int, since start: UInt64) async throws {
         guard let journal else { return }
+        try checkDeadline(since: start, settings.storeDeadline)
         let (number, wait) = try state.withLock { state in
             try checkServing(state)
             if journal.isAtLimit, !state.active.isEmpty { sealActive(&state) }
@@ -33,6 +38,8 @@ extension Volume {
             state.roomWaits[state.lastRoomWait] = wait
             return (state.lastRoomWait, wait)
         }
+        let alarm = alarm(since: start, settings.storeDeadline) { wait.cancel() }
+        defer { alarm?.cancel() }
         let result = await withTaskCancellationHandler {
             await wait.result
         } onCancel: {
@@ -42,21 +49,35 @@ extension Volume {
             state.roomWaits[number] = nil
             if let failure = state.failure { throw failure }
         }
-        try result.get()
+        if case .failure(let error) = result {
+            try checkDeadline(since: start, settings.storeDeadline)
+            guard error.storageCode == .full else { throw error }
+            try await waitForDiskSpace(after: error, since: start)
+        }
     }
 
-    /// Wakes the waiters when the deadline has come, so that they see that it has.
-    private func deadlineAlarm(since start: UInt64) throws -> Task<Void, Never>? {
-        guard let deadline = settings.storeDeadline?.nanosecondCount else { return nil }
-        let passed = context.time.monotonicNanoseconds() - start
-        guard passed < deadline else {
-            throw StorageError(
-                .unavailable, "volume \(name): the store did not take data within \(deadline / 1_000_000_000) s",
-                cause: uploader.status.lastError)
+    /// The disk is full: what goes to the bucket leaves the journal, and may make room. Throws where nothing can.
+    private func waitForDiskSpace(after error: any Error, since start: UInt64) async throws {
+        eventSometimes(.diskFull, "the journal finds no room, writes wait for uploads: \(error)")
+        let movements = try state.withLock { state in
+            try checkServing(state)
+            if !state.active.isEmpty { sealActive(&state) }
+            guard !state.sealed.isEmpty else { throw error }
+            return state.movements
         }
-        return Task { [weak self, time = context.time] in
-            do { try await time.sleep(for: .nanoseconds(Int64(deadline - passed))) } catch { return }
-            self?.state.withLock { $0.moved() }.resume()
+        try await waitForMovement(after: movements, since: start)
+    }
+
+    /// Acts when the deadline has come, so that who waits sees that it has.
+    private func alarm(
+        since start: UInt64, _ limit: Duration?, _ act: @escaping @Sendable () -> Void
+    ) -> Task<Void, Never>? {
+        guard let limit else { return nil }
+        let passed = context.time.monotonicNanoseconds() - start
+        let rest = Int64(clamping: limit.nanosecondCount - min(passed, limit.nanosecondCount))
+        return Task { [time = context.time] in
+            do { try await time.sleep(for: .nanoseconds(rest)) } catch { return }
+            act()
         }
     }
 }

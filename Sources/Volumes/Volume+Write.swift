@@ -135,7 +135,7 @@ extension Volume {
             switch try attempt() {
             case .applied: return
             case .journalIsFull(let entryBytes):
-                try await waitForJournalRoom(entryBytes)
+                try await waitForJournalRoom(entryBytes, since: start)
             case .mustWait(let movements):
                 try await waitForMovement(after: movements, since: start)
             }
@@ -165,8 +165,8 @@ extension Volume {
                 return .mustWait(movements: state.movements)
             }
         }
-        let bytes = change.byteCount
-        let hasRoom = bytes == 0 || state.bufferedBytes + bytes <= settings.writeBufferBytes
+        let hasRoom =
+            state.bufferedBytes == 0 || state.bufferedBytes + change.memoryBytes <= settings.writeBufferBytes
         guard hasRoom, state.frozen.count < Self.frozenMemtablesMax else {
             return .mustWait(movements: state.movements)
         }
@@ -197,17 +197,17 @@ extension JournalAppend {
         case .resize: nil
         }
     }
-    /// Bytes of the write buffer that it takes at most.
-    var byteCount: Int {
-        if case .write(_, let bytes) = self { return bytes.count }
-        return 0
+    /// Memory of the write buffer that it takes at most.
+    var memoryBytes: Int {
+        if case .write(_, let bytes) = self { return bytes.count + WriteBuffer.pieceBytes }
+        return WriteBuffer.pieceBytes
     }
 }
 
 extension EngineState {
     /// Adds a change to the active buffer and stamps it.
     mutating func add(_ change: JournalAppend, _ sequence: WriteSequence, at time: Timestamp) {
-        let before = active.byteCount
+        let before = active.memoryBytes
         switch change {
         case .write(let range, let bytes): active.put(range, bytes)
         case .zero(let range): active.putZeroes(range)
@@ -216,6 +216,6 @@ extension EngineState {
             active.volumeBytes = bytes
         }
         active.stamp(sequence, at: time)
-        bufferedBytes += active.byteCount - before
+        bufferedBytes += active.memoryBytes - before
     }
 }

@@ -36,12 +36,17 @@ public final class Volume: BlockDevice {
     let settings: VolumeSettings
     let context: VolumeContext
     let manifests: ManifestLog
-    let journal: Journal?
+    /// The journal, or the mark, that proves this opening to the next one in this data directory.
+    let trace: OpeningTrace
     let uploader: Uploader
     let state: Mutex<EngineState>
     let manifestLock = AsyncLock()
     let sealedBuffers: AsyncStream<SealedBuffer>.Continuation
     let frozenMemtables: AsyncStream<FrozenMemtable>.Continuation
+    /// Orders who removes the journals that were replayed.
+    let replayedLock = AsyncLock()
+    let rate = EventRate()
+    let clock = ClockWatch()
     /// A checkpoint may have made a compaction due.
     let compactions: AsyncStream<Void>.Continuation
     /// Encoding, checkpointing, compaction and the removal of replayed journals; they end with `close` or `abandon`.
@@ -52,7 +57,7 @@ public final class Volume: BlockDevice {
     /// Starts the tasks of a volume that `open` has claimed and recovered.
     init(
         name: String, manifest: Manifest, recovered: EngineState, settings: VolumeSettings, context: VolumeContext,
-        manifests: ManifestLog, journal: Journal?, uploader: Uploader, closings: [ClosedEpoch]
+        manifests: ManifestLog, trace: OpeningTrace, uploader: Uploader, closings: [ClosedEpoch]
     ) {
         self.name = name
         self.summary = "zerofs volume \(name)"
@@ -61,7 +66,7 @@ public final class Volume: BlockDevice {
         self.settings = settings.sound
         self.context = context
         self.manifests = manifests
-        self.journal = journal
+        self.trace = trace
         self.uploader = uploader
         self.closings = closings
         self.state = Mutex(recovered)
@@ -73,9 +78,7 @@ public final class Volume: BlockDevice {
             of: Void.self, bufferingPolicy: .bufferingNewest(1))
         self.compactions = compactionsEnd
         uploader.onAdvance { [weak self] in self?.becameDurable(upTo: $0) }
-        uploader.onFailure { [log = context.log, name] in
-            log.warning("volume \(name): an upload failed and is tried again: \($0)")
-        }
+        uploader.onFailure { [weak self] in self?.uploadFailed($0) }
         // A fence ends the service of this writer for good (R4).
         uploader.onEnd { [weak self] in self?.fail($0) }
         tasks.withLock {
@@ -87,9 +90,12 @@ public final class Volume: BlockDevice {
         }
     }
 
+    var journal: Journal? { trace.journal }
     public var size: UInt64 { state.withLock { $0.sizeBytes } }
     /// Why nothing is acknowledged any more; nil while the volume is sound.
     var failure: StorageError? { state.withLock { $0.failure } }
+    var loss: LossRecord? { state.withLock { $0.loss } }
+    var hasTakenOver: Bool { state.withLock { $0.hasTakenOver } }
     /// Client connections.
     var attachedCount: Int { state.withLock { $0.attachedCount } }
 }
@@ -114,7 +120,7 @@ struct EngineState {
     var nextWrite: WriteSequence
     var nextPosition: LogPosition
     var nextOrdinal: UInt64 = 1
-    /// Data held by `active` and `sealed`.
+    /// Memory held by `active`, by `sealed` and by their segments until these are durable.
     var bufferedBytes = 0
     var locks = RangeLocks()
     var readAhead = ReadAhead()
@@ -127,6 +133,12 @@ struct EngineState {
     var roomWaits: [UInt64: Task<Void, any Error>] = [:]
     var lastRoomWait: UInt64 = 0
     var attachedCount = 0
+    /// Writes that were answered may be gone, and nobody has accepted that yet.
+    var loss: LossRecord?
+    /// Older journals, whose writes are on their way into the bucket.
+    var replayed: [JournalGeneration] = []
+    /// Another opening held the volume unreleased, and this one claimed it.
+    var hasTakenOver = false
     var isClosing = false
     var isRetiringJournal = false
     /// Runs under these data keys are merged away, whether that is due or not.

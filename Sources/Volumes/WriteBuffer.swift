@@ -20,7 +20,12 @@ final class WriteBuffer: @unchecked Sendable {
     init(volumeBytes: UInt64) { self.volumeBytes = volumeBytes }
 
     var isEmpty: Bool { firstWrite == nil }
+    /// Data, as a segment's target counts it.
     var byteCount: Int { slotsUsed * blockBytes }
+    /// Charged for a piece of the map, whatever it stands for: zeroes and trims take memory too.
+    static let pieceBytes = 128
+    /// What the limit of a volume's memory counts.
+    var memoryBytes: Int { byteCount + pieces.count * Self.pieceBytes }
     /// True when the next write should go to another segment.
     func isFull(at bytesTarget: Int) -> Bool {
         byteCount >= bytesTarget || pieces.count >= 4 * Limits.segmentBlocksMax

@@ -53,6 +53,25 @@ final class ScriptedStore: StoreCommands {
         try note("branch \(source) \(new)")
         return try Self.report(new, kind: "branch", parent: "\(source)")
     }
+    func branch(fromJournal id: String, to new: String) async throws -> VolumeReport {
+        try note("branch from journal \(id) \(new)")
+        return try Self.report(new, kind: "branch")
+    }
+    func journals() async throws -> [JournalReport] {
+        try note("journals")
+        return [Self.journal]
+    }
+    func dropJournal(_ id: String, force: Bool) async throws -> JournalReport {
+        try note("drop journal \(id) \(force)")
+        return Self.journal
+    }
+    func accept(_ name: String) async throws -> AcceptedReport {
+        try note("accept \(name)")
+        return AcceptedReport(name: name, wasLost: true, noticed: "2026-01-02T03:04:05Z", reason: "power")
+    }
+    static let journal = JournalReport(
+        id: "00ff00ff00ff", volume: "pg-prod", volumeID: "00ff", epoch: 7, created: "2026-01-02T03:04:05Z",
+        owner: nil, writes: 3, bytes: 4096, writesMissing: 2, bytesMissing: 4096, isComplete: true, diskBytes: 65536)
     func rename(_ old: VolumeReference, to new: String) async throws -> VolumeReport {
         try note("rename \(old) \(new)")
         return try Self.report(new)

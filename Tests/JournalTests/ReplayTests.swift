@@ -13,7 +13,7 @@ import Testing
             fixture.time.time.withLock { $0 += 5 }
             try await fixture.write(journal, sequence * 2, blocks: Int(sequence % 3) + 1)
         }
-        try await fixture.append(journal, 100, .zero(BlockRange(first: BlockIndex(3), count: 1 << 40)))
+        try await fixture.append(journal, 100, .zero(BlockRange(first: BlockIndex(3), count: 1 << 37)))
         try await fixture.append(journal, 101, .resize(1 << 50))
         let (found, summary) = try await fixture.replay()
         #expect(found == fixture.entries)

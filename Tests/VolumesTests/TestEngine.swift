@@ -1,4 +1,5 @@
 import Codec
+import Foundation
 import Glibc
 import Logging
 import ObjectStorage
@@ -11,6 +12,8 @@ final class TestBed {
     let dataDirectory: String
     let unlock = Unlock.keyFile([UInt8](repeating: 7, count: 32))
     var settings: EngineSettings
+    var machine = Machine.system
+    let events = RecordedEvents()
 
     init(store: any ObjectStore = MemoryStore()) async throws {
         self.store = store
@@ -21,6 +24,16 @@ final class TestBed {
     init(sharing other: TestBed, through store: (any ObjectStore)? = nil) async throws {
         self.store = store ?? other.store
         (dataDirectory, settings) = Self.makeDirectory()
+    }
+    /// The same machine, or another one with a copy of its disk, after all that ran on it was cut off.
+    init(crashed other: TestBed, bootID: UInt128?) async throws {
+        store = other.store
+        settings = other.settings
+        dataDirectory = Self.makeDirectory().0
+        removeTree(dataDirectory)
+        try FileManager.default.copyItem(atPath: other.dataDirectory, toPath: dataDirectory)
+        settings.dataDirectory = dataDirectory
+        if let bootID { machine.disk = AnotherBoot(base: SystemDisk.shared, boot: bootID) }
     }
     private static func makeDirectory() -> (String, EngineSettings) {
         var template = Array("/tmp/zerofs-volumes-XXXXXX".utf8CString)
@@ -34,10 +47,29 @@ final class TestBed {
     deinit { removeTree(dataDirectory) }
 
     func open() async throws -> Engine {
-        var log = Logger(label: "test")
-        log.logLevel = .critical
-        return try await Engine.open(store: store, unlock: unlock, settings: settings, log: log)
+        try await Engine.open(
+            store: store, unlock: unlock, settings: settings, machine: machine, log: events.logger)
     }
+}
+
+/// A disk of a machine that was started anew.
+struct AnotherBoot: LocalDisk {
+    let base: any LocalDisk
+    let boot: UInt128
+
+    func bootID() async throws -> UInt128 { boot }
+    func makeDirectory(_ path: String, isNew: Bool) async throws { try await base.makeDirectory(path, isNew: isNew) }
+    func create(_ path: String, zeroFilled byteCount: Int) async throws -> any LocalFile {
+        try await base.create(path, zeroFilled: byteCount)
+    }
+    func createScratch(_ path: String) async throws -> any LocalFile { try await base.createScratch(path) }
+    func open(_ path: String) async throws -> any LocalFile { try await base.open(path) }
+    func put(_ path: String, _ bytes: [UInt8]) async throws { try await base.put(path, bytes) }
+    func read(_ path: String) async throws -> [UInt8] { try await base.read(path) }
+    func list(_ directory: String) async throws -> [String] { try await base.list(directory) }
+    func remove(_ path: String) async throws { try await base.remove(path) }
+    func removeDirectory(_ path: String) async throws { try await base.removeDirectory(path) }
+    func syncDirectory(_ path: String) async throws { try await base.syncDirectory(path) }
 }
 
 /// Removes a folder of the test's own.

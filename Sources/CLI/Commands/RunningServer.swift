@@ -38,6 +38,7 @@ struct RunningServer {
         var settings = configuration.engineSettings
         settings.servedVolumes = plan.volumes
         settings.takeOver = plan.takeOver
+        settings.acceptsLoss = plan.accept
         let engine = try await Engine.open(
             store: opened.store, unlock: unlock, unlockAgain: Unlocking.again(configuration.keys, log),
             settings: settings, log: log)

@@ -62,6 +62,11 @@ struct Serve: AsyncParsableCommand {
     var volume: [String] = []
     @Option(help: ArgumentHelp("Claim this volume although another host holds it. May be repeated.", valueName: "name"))
     var takeOver: [String] = []
+    @Option(
+        help: ArgumentHelp(
+            "Serve this volume to all clients although writes were lost: none lived on. May be repeated.",
+            valueName: "name"))
+    var accept: [String] = []
     @OptionGroup var tls: TLSOptions
     @OptionGroup var common: CommonOptions
 
@@ -94,6 +99,7 @@ struct ServePlan {
     var controlAddresses: [ControlAddress]
     var volumes: Set<String>?
     var takeOver: Set<String>
+    var accept: Set<String>
     var security: SecurityPlan
     /// With --stdio: all that is served.
     var export: VolumeReference?
@@ -106,7 +112,7 @@ struct ServePlan {
     ) throws(StorageError) {
         security = try SecurityPlan(options.tls, configuration)
         controlAddresses = try Self.controlAddresses(options, configuration)
-        for name in options.volume + options.takeOver where !VolumeName.isValid(name) {
+        for name in options.volume + options.takeOver + options.accept where !VolumeName.isValid(name) {
             throw StorageError(.invalid, "'\(name)' is not a volume's name")
         }
         volumes = options.volume.isEmpty ? nil : Set(options.volume)
@@ -124,8 +130,9 @@ struct ServePlan {
             nbdAddresses = try Self.nbdAddresses(options, configuration.nbd) + activated
         }
         takeOver = Set(options.takeOver)
-        if let volumes, let stranger = takeOver.subtracting(volumes).sorted().first {
-            throw StorageError(.invalid, "--take-over \(stranger) names a volume that --volume does not serve")
+        accept = Set(options.accept)
+        if let volumes, let stranger = takeOver.union(accept).subtracting(volumes).sorted().first {
+            throw StorageError(.invalid, "'\(stranger)' names a volume that --volume does not serve")
         }
     }
 

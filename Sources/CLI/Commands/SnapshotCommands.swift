@@ -42,17 +42,37 @@ struct Branch: AsyncParsableCommand {
             EXAMPLES:
               zerofs branch pg-prod pg-staging
               zerofs branch pg-prod@monday pg-monday
+              zerofs branch --from-journal 3f2a91c0 pg-recovered
             """)
-    @Argument(help: "VOLUME (its state now) or VOLUME@SNAPSHOT.")
-    var source: String
-    @Argument(help: "The name of the new volume.")
-    var new: String
+    @Argument(
+        help: ArgumentHelp(
+            "VOLUME (its state now) or VOLUME@SNAPSHOT, left out with --from-journal; then the new volume's name.",
+            valueName: "name"))
+    var names: [String]
+    @Option(
+        help: ArgumentHelp(
+            "Bring back what a left-over journal holds, on the state that it goes on from (`zerofs journals`).",
+            valueName: "id"))
+    var fromJournal: String?
     @OptionGroup var output: JSONOption
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
-        let report = try await Session(common).run(MakeBranch(source: source, newName: new))
+        let session = try Session(common)
+        let report: VolumeReport
+        if let fromJournal {
+            report = try await session.run(BranchFromJournal(journal: fromJournal, newName: names[0]))
+        } else {
+            report = try await session.run(MakeBranch(source: names[0], newName: names[1]))
+        }
         print(output.json ? try ControlJSON.text(report) : report.name)
+    }
+
+    func validate() throws {
+        guard names.count == (fromJournal == nil ? 2 : 1) else {
+            throw ValidationError(
+                fromJournal == nil ? "Name the source and the new volume." : "Name only the new volume.")
+        }
     }
 }
 

@@ -98,7 +98,10 @@ extension Setting {
             "Flushes of a volume on their way at once; more share the next."),
         .duration(
             "write", "store_deadline", \.write.storeDeadline, .zero...(.seconds(86400)),
-            "How long a flush waits for a store that does not answer before it fails; \"0s\" waits for ever."),
+            """
+            How long a flush, a read, or a write without room waits for a store that does not answer before it fails; \
+            "0s" waits for ever.
+            """),
         .size(
             "write", "record_size", \.write.recordBytes,
             UInt64(blockBytes)...UInt64(Limits.recordBlocksMax * blockBytes), multipleOf: UInt64(blockBytes),
@@ -118,6 +121,12 @@ extension Setting {
         .text(
             "nbd", "socket", \.nbd.socket, example: "/run/zerofs/nbd.sock",
             "A unix socket for NBD clients of this machine, which is faster than TCP."),
+        .choice(
+            "nbd", "after_crash", \.nbd.afterCrash,
+            """
+            Who is served a volume that lost writes which it had answered, before `zerofs accept`: "local" (clients of \
+            this machine, if it was started anew), "refuse" (nobody), or "serve" (everybody).
+            """),
     ]
 
     private static let tls: [Setting] = [

@@ -54,6 +54,7 @@ struct ZerofsConfiguration: Equatable, Sendable {
         /// nil where nothing was said: the default address, unless a socket is named.
         var listen: [String]?
         var socket: String?
+        var afterCrash = AfterCrash.local
     }
     struct TLS: Equatable, Sendable {
         var mode = TLSMode.off
@@ -99,6 +100,8 @@ extension ZerofsConfiguration {
         settings.volume.storeDeadline = write.storeDeadline == .zero ? nil : write.storeDeadline
         settings.volume.recordBlocks = Int(write.recordBytes) / blockBytes
         settings.volume.compressionLevel = write.compressionLevel == 0 ? nil : Int32(write.compressionLevel)
+        settings.afterCrash = nbd.afterCrash
+        settings.snapshotsTakeOvers = true
         settings.uploadsInFlightMax = Int(write.uploads)
         settings.memoryCacheBytes = Int(cache.memoryBytes)
         settings.mapCacheBytes = Int(cache.mapBytes)

@@ -28,8 +28,26 @@ enum VolumeTable {
         } else if let owner = report.owner {
             parts.append("open on \(owner)")
         }
+        if report.loss != nil { parts.append("writes lost: see `zerofs accept`") }
         if !report.holds.isEmpty { parts.append("held: \(report.holds.joined(separator: ","))") }
         return parts.joined(separator: ", ")
+    }
+}
+
+enum JournalTable {
+    static func lines(_ reports: [JournalReport]) -> [String] {
+        var table = TextTable([
+            ("ID", .left), ("VOLUME", .left), ("CREATED", .left), ("WRITES", .right), ("MISSING", .right),
+            ("BYTES", .right), ("MISSING", .right), ("COMPLETE", .left), ("OPEN ON", .left),
+        ])
+        for report in reports {
+            table.add([
+                report.id, report.volume ?? "(deleted)", report.created, "\(report.writes)",
+                report.writesMissing.map { "\($0)" } ?? "?", ByteSize.format(report.bytes),
+                report.bytesMissing.map(ByteSize.format) ?? "?", report.isComplete ? "yes" : "no", report.owner ?? "",
+            ])
+        }
+        return table.lines
     }
 }
 

@@ -3,6 +3,7 @@ import Logging
 import ObjectStorage
 import S3
 import StoreCore
+import Volumes
 import Synchronization
 
 /// A store as commands use it, and the meter below its retries, which sees each request.
@@ -20,7 +21,8 @@ enum StoreFactory {
         _ settings: ZerofsConfiguration.Store, createIfMissing: Bool = false, deadline: Duration, log: Logger
     ) async throws -> OpenedStore {
         let location = try StoreLocation(parsing: settings.url)
-        let meter = MeteringStore(try await base(location, settings, createIfMissing))
+        let watched = WatchedStore(try await base(location, settings, createIfMissing)) { report($0, location, log) }
+        let meter = MeteringStore(watched)
         let reporter = RetryReporter(log)
         let store = RetryingStore(
             meter, policy: RetryPolicy(deadline: deadline), seed: .random(in: .min ... .max)
@@ -29,6 +31,18 @@ enum StoreFactory {
             reporter.report(kind, error)
         }
         return OpenedStore(store: store, meter: meter, location: location)
+    }
+
+    private static func report(_ news: WatchedStore.News, _ location: StoreLocation, _ log: Logger) {
+        switch news {
+        case .away(let error): log.event(.storeAway, "\(location.description) does not answer: \(error)")
+        case .back(let away):
+            log.event(.storeBack, "\(location.description) answers again after \(away.components.seconds) s")
+        case .slow(let kind, let took):
+            log.event(
+                .storeSlow, details: ["request": kind.rawValue],
+                "a request to \(location.description) took \(took.components.seconds) s")
+        }
     }
 
     private static func base(

@@ -174,6 +174,10 @@ private struct NoStore: StoreCommands {
     func info(_ reference: VolumeReference) async throws -> VolumeDetails { throw nothing }
     func snapshot(_ volume: String, name: String?) async throws -> VolumeReport { throw nothing }
     func branch(_ source: VolumeReference, to new: String) async throws -> VolumeReport { throw nothing }
+    func branch(fromJournal id: String, to new: String) async throws -> VolumeReport { throw nothing }
+    func journals() async throws -> [JournalReport] { [] }
+    func dropJournal(_ id: String, force: Bool) async throws -> JournalReport { throw nothing }
+    func accept(_ name: String) async throws -> AcceptedReport { throw nothing }
     func rename(_ old: VolumeReference, to new: String) async throws -> VolumeReport { throw nothing }
     func resize(_ name: String, to bytes: UInt64, force: Bool) async throws -> VolumeReport { throw nothing }
     func rollback(_ reference: VolumeReference, force: Bool) async throws -> RollbackReport { throw nothing }

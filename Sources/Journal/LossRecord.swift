@@ -1,0 +1,77 @@
+public import StoreCore
+
+/// That writes of a volume which were answered may be gone, and nobody has accepted it yet: the file `lost` beside the
+/// volume's journals. It is durable before the evidence goes, and goes when an operator accepts the loss.
+public struct LossRecord: Hashable, Sendable {
+    /// When it was noticed.
+    public var time: Timestamp
+    /// The run of the machine in which the writes were answered: whoever was a client on this machine then has ended
+    /// with it, once the machine runs anew. 0 where they were answered by another machine.
+    public var bootID: UInt128
+    /// Of the opening that noticed.
+    public var epoch: Epoch
+    /// One line for people.
+    public var reason: String
+
+    public init(time: Timestamp, bootID: UInt128, epoch: Epoch, reason: String) {
+        self.time = time
+        self.bootID = bootID
+        self.epoch = epoch
+        self.reason = reason.split(whereSeparator: \.isNewline).joined(separator: " ")
+    }
+}
+
+// MARK: The file
+extension LossRecord {
+    private static let heading = "zerofs loss 1"
+
+    static func path(_ directory: String, _ volume: VolumeID) -> String { "\(directory)/\(volume)/lost" }
+
+    var text: String {
+        """
+        \(Self.heading)
+        boot \(bootID.hex)
+        time \(time.nanoseconds)
+        epoch \(epoch)
+        reason \(reason)
+        end
+
+        """
+    }
+    /// Throws `corrupt`, which names `file`, for anything but what `text` gave.
+    init(parsing text: String, file: String) throws(StorageError) {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        guard lines.count == 7, lines[0] == Self.heading, lines[5] == "end", lines[6] == "",
+            let boot = Self.value(of: "boot", lines[1]).flatMap({ UInt128($0, radix: 16) }),
+            let time = Self.value(of: "time", lines[2]).flatMap({ Int64($0) }),
+            let epoch = Self.value(of: "epoch", lines[3]).flatMap({ UInt64($0) }),
+            let reason = Self.value(of: "reason", lines[4])
+        else { throw .corrupt(file, "it is no record of lost writes; `zerofs accept` removes it") }
+        self.init(
+            time: Timestamp(nanoseconds: time), bootID: boot, epoch: Epoch(epoch), reason: String(reason))
+    }
+    private static func value(of name: String, _ line: Substring) -> Substring? {
+        line.hasPrefix(name + " ") ? line.dropFirst(name.utf8.count + 1) : nil
+    }
+
+    /// nil where nothing waits to be accepted.
+    public static func load(directory: String, volume: VolumeID, disk: any LocalDisk) async throws -> LossRecord? {
+        let path = path(directory, volume)
+        do {
+            return try LossRecord(parsing: String(decoding: try await disk.read(path), as: UTF8.self), file: path)
+        } catch  where error.storageCode == .notFound {
+            return nil
+        }
+    }
+    /// Durable when it returns.
+    public func save(directory: String, volume: VolumeID, disk: any LocalDisk) async throws {
+        try await disk.makeDirectory("\(directory)/\(volume)", isNew: false)
+        try await disk.put(Self.path(directory, volume), Array(text.utf8))
+    }
+    /// Again is no error.
+    public static func remove(directory: String, volume: VolumeID, disk: any LocalDisk) async throws {
+        guard try await disk.list("\(directory)/\(volume)").contains("lost") else { return }
+        try await disk.remove(path(directory, volume))
+        try await disk.syncDirectory("\(directory)/\(volume)")
+    }
+}

@@ -1,0 +1,110 @@
+import Journal
+import Logging
+import Snapshots
+import StoreCore
+import Synchronization
+
+/// Writes that were answered and may be gone (docs/architecture.md, "After a loss").
+///
+/// Whoever mounted the volume before believes in them; served as if all were well it would mix two states of one file
+/// system. So the loss is written down before its evidence goes, and clients that may have survived are refused until
+/// an operator says that none is left.
+extension Volume {
+    /// Notes what this opening found missing, or what an earlier one did.
+    func note(_ incomplete: JournalGeneration?, _ ousted: Owner?, isAccepted: Bool) async throws {
+        guard let directory = context.journalDirectory else { return }
+        if let loss = loss(incomplete, ousted) {
+            if !isAccepted { try await loss.save(directory: directory, volume: id, disk: context.disk) }
+            event(.writesLost, loss.reason)
+        }
+        state.withLock { $0.hasTakenOver = ousted != nil }
+        if let ousted { event(.takenOver, details: ["from": ousted.host], "the volume was taken over") }
+        guard !isAccepted else { return try await forgetLoss(directory) }
+        let known = try await knownLoss(directory)
+        state.withLock { $0.loss = known }
+    }
+
+    /// A record that cannot be read counts as one that concerns everybody.
+    private func knownLoss(_ directory: String) async throws -> LossRecord? {
+        do { return try await LossRecord.load(directory: directory, volume: id, disk: context.disk) } catch
+            where error.storageCode == .corrupt
+        {
+            return LossRecord(
+                time: context.time.now(), bootID: try await context.disk.bootID(), epoch: epoch, reason: "\(error)")
+        }
+    }
+
+    private func loss(_ incomplete: JournalGeneration?, _ ousted: Owner?) -> LossRecord? {
+        let now = context.time.now()
+        if let incomplete {
+            let why = incomplete.kind == .unjournaled ? "there is no journal of them" : "the journal is not whole"
+            return LossRecord(
+                time: now, bootID: incomplete.bootID, epoch: epoch,
+                reason: """
+                    writes that were answered since the last flush before a crash may be lost (\(why)): every flushed \
+                    write is there
+                    """)
+        }
+        return ousted.map { owner in
+            LossRecord(
+                time: now, bootID: 0, epoch: epoch,
+                reason: """
+                    the volume was taken over from \(owner.host), which may have answered writes that are not in the \
+                    store
+                    """)
+        }
+    }
+
+    /// An operator says that no client goes on with what it believes was written. What the loss was told by goes first,
+    /// so that it is not found again.
+    ///
+    /// - Returns: what was accepted; nil where there was nothing.
+    func acceptLoss() async throws -> LossRecord? {
+        guard let directory = context.journalDirectory, let loss = state.withLock({ $0.loss }) else { return nil }
+        try await finishReplayed()
+        try await forgetLoss(directory)
+        return loss
+    }
+    private func forgetLoss(_ directory: String) async throws {
+        try await LossRecord.remove(directory: directory, volume: id, disk: context.disk)
+        let known = state.withLock { state in
+            defer { state.loss = nil }
+            return state.loss
+        }
+        if known != nil { event(.lossAccepted, "the loss was accepted: all clients are served again") }
+    }
+
+    /// Throws `denied` to a client that may still believe in writes which are gone.
+    func admit(_ client: DeviceClient, _ policy: AfterCrash, bootID: UInt128) throws {
+        guard policy != .serve, let loss = state.withLock({ $0.loss }) else { return }
+        // A client on this machine ended with it, where the machine was started anew since.
+        if policy == .local, client.isLocal, loss.bootID != bootID { return }
+        throw StorageError(
+            .denied,
+            """
+            volume '\(name)' is not served to this client: \(loss.reason). If no client is left that had it attached \
+            before (unmounted, or started anew), say so with `zerofs accept \(name)`
+            """)
+    }
+
+    /// Starts to remove the journals that were replayed, once their writes are in the bucket.
+    func removeReplayed(_ generations: [JournalGeneration]) {
+        guard !generations.isEmpty else { return }
+        state.withLock { $0.replayed = generations }
+        let removal = Task {
+            do { try await finishReplayed() } catch {
+                context.log.warning("\(name): an older journal is kept: \(error)")
+            }
+        }
+        tasks.withLock { $0.append(removal) }
+    }
+    private func finishReplayed() async throws {
+        try await replayedLock.withLock {
+            let generations = state.withLock { $0.replayed }
+            guard !generations.isEmpty else { return }
+            try await flushToStore()
+            for generation in generations { try await Journal.remove(generation, disk: context.disk) }
+            state.withLock { $0.replayed = [] }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+import Cleaner
+import ObjectStorage
+import StoreCore
+import Testing
+import Volumes
+
+/// What a writer had answered when it lost its volume can be brought back.
+@Suite struct ALosersJournalComesBack {
+    /// The first host wrote 1, flushed, and 2, not flushed; the second took over and wrote 3.
+    private func takenOver(keeping: Bool = false) async throws -> (first: TestBed, second: TestBed) {
+        let first = try await TestBed()
+        let second = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        second.settings.snapshotsTakeOvers = keeping
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        let device = try await one.attach("v")
+        try await device.write(pattern(1, count: 4096), at: 0, fua: true)
+        try await device.write(pattern(2, count: 4096), at: 4096)
+        try await device.writeZeroes(at: 0, count: 512, fua: false)
+        await one.abandon()
+        let taken = try await two.attach("v")
+        try await taken.write(pattern(3, count: 4096), at: 4096, fua: true)
+        try await taken.write(pattern(3, count: 4096), at: 8192, fua: true)
+        try await two.close()
+        return (first, second)
+    }
+    private func expectBranch(_ engine: Engine, _ name: String) async throws {
+        let device = try await engine.attach(name)
+        let zeroed = [UInt8](repeating: 0, count: 512) + pattern(1, count: 4096)[512...]
+        #expect(try await device.bytes(at: 0, count: 4096) == zeroed)
+        #expect(try await device.bytes(at: 4096, count: 4096) == pattern(2, count: 4096))
+        #expect(try await device.bytes(at: 8192, count: 4096) == [UInt8](repeating: 0, count: 4096))
+        await engine.detach(device)
+    }
+
+    @Test func asABranchOfTheStateThatItGoesOnFrom() async throws {
+        let (first, _) = try await takenOver()
+        let engine = try await first.open()
+        let held = try await engine.attach("v")
+        #expect(try await held.bytes(at: 4096, count: 4096) == pattern(3, count: 4096))
+        #expect(first.events.count(.journalKept) == 1)
+        let journal = try #require(try await engine.journals().first)
+        #expect(journal.volume == "v" && journal.isComplete)
+        #expect(journal.writes == 3 && journal.writesMissing == 2)
+        #expect(journal.bytesMissing == 8192)
+        _ = try await engine.branch(fromJournal: journal.id, to: "back")
+        try await expectBranch(engine, "back")
+        // Again under another name; the journal stays until it is dropped.
+        _ = try await engine.branch(fromJournal: String(journal.id.prefix(6)), to: "again")
+        try await expectBranch(engine, "again")
+        await #expect { _ = try await engine.branch(fromJournal: journal.id, to: "back") } throws: {
+            ($0 as? StorageError)?.code == .alreadyExists
+        }
+        await #expect(throws: StorageError.self) { try await engine.dropJournal(journal.id, force: false) }
+        _ = try await engine.dropJournal(journal.id, force: true)
+        #expect(try await engine.journals().isEmpty)
+        #expect(try await engine.verify(nil, deep: true) { _ in }.damaged.isEmpty)
+        try await engine.close()
+    }
+
+    @Test func evenAfterGCWhereTheTakeOverWasSnapshotted() async throws {
+        let (first, second) = try await takenOver(keeping: true)
+        let two = try await second.open()
+        _ = try await two.collectGarbage(dryRun: false) { _ in }
+        try await two.close()
+        let engine = try await first.open()
+        let journal = try #require(try await engine.journals().first)
+        #expect(journal.writesMissing == 2)
+        _ = try await engine.branch(fromJournal: journal.id, to: "back")
+        try await expectBranch(engine, "back")
+        try await engine.close()
+    }
+
+    @Test func orItIsSaidThatItsPlaceIsGone() async throws {
+        let (first, second) = try await takenOver()
+        let two = try await second.open()
+        _ = try await two.collectGarbage(dryRun: false) { _ in }
+        try await two.close()
+        let engine = try await first.open()
+        let journal = try #require(try await engine.journals().first)
+        #expect(journal.writesMissing == nil)
+        await #expect { _ = try await engine.branch(fromJournal: journal.id, to: "back") } throws: {
+            ($0 as? StorageError)?.code == .notFound
+        }
+        #expect(try await engine.list().map(\.name) == ["v"])
+        try await engine.close()
+    }
+
+    @Test func anOwnersJournalIsNotLeftOver() async throws {
+        let bed = try await TestBed()
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        try await engine.attach("v").write(pattern(1, count: 4096), at: 0)
+        #expect(try await engine.journals().isEmpty)
+        await engine.abandon()
+        let again = try await bed.open()
+        #expect(try await again.journals().isEmpty)
+        try await again.close()
+    }
+}

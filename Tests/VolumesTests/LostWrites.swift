@@ -1,0 +1,124 @@
+import ObjectStorage
+import StoreCore
+import Testing
+import Volumes
+
+private let remote = DeviceClient(peer: "10.0.0.9:4711")
+private let local = DeviceClient(peer: "unix")
+
+/// After a crash that could not keep what was answered, who may believe in it is refused.
+@Suite struct LostWritesAreNotHidden {
+    /// A host that was cut off after a flushed write and one that was only answered.
+    private func crashed(
+        bootID: UInt128?, _ change: (inout EngineSettings) -> Void = { _ in }
+    ) async throws -> (dead: Engine, bed: TestBed) {
+        let bed = try await TestBed()
+        bed.settings.afterCrash = .local
+        change(&bed.settings)
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        let device = try await engine.attach("v", for: remote)
+        try await device.write(pattern(1, count: 4096), at: 0, fua: true)
+        try await device.write(pattern(2, count: 4096), at: 4096)
+        return (engine, try await TestBed(crashed: bed, bootID: bootID))
+    }
+    private func isRefused(_ engine: Engine, _ client: DeviceClient) async throws -> Bool {
+        do {
+            await engine.detach(try await engine.attach("v", for: client))
+            return false
+        } catch  where error.storageCode == .denied {
+            return true
+        }
+    }
+
+    @Test func aClientFromElsewhereIsRefusedAfterTheHostCrashed() async throws {
+        let (dead, bed) = try await crashed(bootID: 7)
+        let engine = try await bed.open()
+        #expect(try await isRefused(engine, remote))
+        #expect(bed.events.count(.writesLost) == 1)
+        #expect(bed.events.count(.exportRefused) == 1)
+        #expect(try await engine.info(VolumeReference(volume: "v")).summary.loss != nil)
+        // A client of this machine ended with it.
+        let device = try await engine.attach("v", for: local)
+        #expect(try await device.bytes(at: 0, count: 4096) == pattern(1, count: 4096))
+        try await device.write(pattern(3, count: 4096), at: 8192, fua: true)
+        await engine.detach(device)
+        #expect(try await isRefused(engine, remote))
+        try await engine.close()
+
+        // Nor does a clean restart make it new.
+        let second = try await bed.open()
+        #expect(try await isRefused(second, remote))
+        #expect(try await second.accept("v").wasLost)
+        #expect(try await !isRefused(second, remote))
+        #expect(try await !second.accept("v").wasLost)
+        #expect(bed.events.count(.lossAccepted) == 1)
+        try await second.close()
+        let third = try await bed.open()
+        #expect(try await !isRefused(third, remote))
+        try await third.close()
+        await dead.abandon()
+    }
+
+    @Test func aKilledServerServesItsOldClients() async throws {
+        let (dead, bed) = try await crashed(bootID: nil)
+        let engine = try await bed.open()
+        let device = try await engine.attach("v", for: remote)
+        #expect(try await device.bytes(at: 4096, count: 4096) == pattern(2, count: 4096))
+        #expect(bed.events.count(.writesLost) == 0)
+        #expect(bed.events.count(.journalReplayed) == 1)
+        try await engine.close()
+        await dead.abandon()
+    }
+
+    @Test func withoutAJournalAKilledServerRefusesEverybody() async throws {
+        let (dead, bed) = try await crashed(bootID: nil) { $0.volume.isJournaled = false }
+        let engine = try await bed.open()
+        // Its own volume all the same: no take-over is needed.
+        #expect(try await isRefused(engine, local))
+        #expect(try await isRefused(engine, remote))
+        #expect(try await engine.accept("v").wasLost)
+        let device = try await engine.attach("v", for: remote)
+        #expect(try await device.bytes(at: 0, count: 4096) == pattern(1, count: 4096))
+        try await engine.close()
+        let again = try await bed.open()
+        #expect(try await !isRefused(again, remote))
+        try await again.close()
+        await dead.abandon()
+    }
+
+    @Test(arguments: [AfterCrash.refuse, .serve]) func theSettingDecides(_ policy: AfterCrash) async throws {
+        let (dead, bed) = try await crashed(bootID: 7) { $0.afterCrash = policy }
+        let engine = try await bed.open()
+        #expect(try await isRefused(engine, local) == (policy == .refuse))
+        #expect(try await isRefused(engine, remote) == (policy == .refuse))
+        #expect(bed.events.count(.writesLost) == 1)
+        try await engine.close()
+        await dead.abandon()
+    }
+
+    @Test func anAcceptanceThatWasGivenBeforeServesAtOnce() async throws {
+        let (dead, bed) = try await crashed(bootID: 7) { $0.acceptsLoss = ["v"] }
+        let engine = try await bed.open()
+        #expect(try await !isRefused(engine, remote))
+        try await engine.close()
+        await dead.abandon()
+    }
+
+    @Test func afterATakeOverClientsFromElsewhereWait() async throws {
+        let first = try await TestBed()
+        let second = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        second.settings.afterCrash = .local
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v").write(pattern(1, count: 4096), at: 0)
+        #expect(try await isRefused(two, remote))
+        #expect(second.events.count(.takenOver) == 1)
+        #expect(try await two.accept("v").wasLost)
+        #expect(try await !isRefused(two, remote))
+        try await two.close()
+        await one.abandon()
+        #expect(first.events.count(.fenced) <= 1)
+    }
+}
