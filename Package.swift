@@ -129,9 +129,18 @@ let package = Package(
                 ], path: "Tests/Simulation", swiftSettings: settings),
             // Runs zerofs-sim as a program: a test process must not link it, nor share its executor.
             .testTarget(name: "SimulationTests", dependencies: ["StoreCore"], swiftSettings: settings),
+            .target(
+                name: "CrashEnumeration",
+                dependencies: [
+                    "CSimulationRandom", "Simulation", "StoreCore", "Codec", "ObjectStorage", "BlockMap", "Cleaner",
+                    "Volumes", logging,
+                ], path: "Tests/CrashEnumeration", swiftSettings: settings),
             .executableTarget(
-                name: "SimulationRunner", dependencies: ["Simulation", "CSimulationRandom", "StoreCore"],
+                name: "SimulationRunner",
+                dependencies: ["Simulation", "CrashEnumeration", "CSimulationRandom", "StoreCore"],
                 path: "Tests/SimulationRunner", swiftSettings: settings),
+            // Runs zerofs-sim, which is built beside it; to link it would replace the random source of all tests.
+            .testTarget(name: "SimulationTests", path: "Tests/SimulationTests", swiftSettings: settings),
         ], fuzzing,
     ].flatMap(\.self)
 )

@@ -1,3 +1,4 @@
+import CrashEnumeration
 import Glibc
 
 // Hash seeds come from the kernel before the first line of this program: it starts itself again without them.
@@ -8,7 +9,13 @@ if getenv("SWIFT_DETERMINISTIC_HASHING") == nil {
     exit(1)
 }
 do {
-    let code = try Arguments(CommandLine.arguments.dropFirst()).run()
+    let words = CommandLine.arguments.dropFirst()
+    let code: Int32
+    if words.first == "--enumerate" {
+        code = try EnumerationCommand(Array(words.dropFirst())).run() ? 0 : 1
+    } else {
+        code = try Arguments(words).run()
+    }
     fflush(nil)
     exit(code)
 } catch {

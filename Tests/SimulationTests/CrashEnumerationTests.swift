@@ -6,7 +6,7 @@ import Testing
 @Suite(.serialized) struct EveryCrashIsRecovered {
     @Test(.timeLimit(.minutes(5)))
     func someOfEachWorkload() throws {
-        let (code, output) = try Self.enumerate("--recoveries 120")
+        let (code, output) = try Self.enumerate("--recoveries 30")
         #expect(code == 0, "\(output)")
         #expect(output.contains("all sound"), "\(output)")
     }
