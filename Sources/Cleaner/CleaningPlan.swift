@@ -20,7 +20,7 @@ public struct CleaningPolicy: Hashable, Sendable {
 struct CleaningCandidate<ID: Sendable>: Sendable {
     var id: ID
     var byteCount: UInt64
-    /// Bytes of the records that some version needs.
+    /// What it would take without the records that no version needs.
     var liveBytes: UInt64
     /// Since it was written.
     var ageSeconds: Double

@@ -148,7 +148,7 @@ extension Repacking {
                 candidates.append(
                     CleaningCandidate(
                         id: victim, byteCount: UInt64(segment.byteCount),
-                        liveBytes: records.reduce(0) { $0 + UInt64($1.byteCount) }, ageSeconds: max(age, 1),
+                        liveBytes: Self.byteCount(ofPacked: records), ageSeconds: max(age, 1),
                         isPacked: id.isPackedSegment, isDue: unfinished.contains(id) || isRewritten(id)))
             }
         }
@@ -159,6 +159,14 @@ extension Repacking {
             victims += group.count
         }
         return decision
+    }
+}
+
+extension Repacking {
+    /// About what a segment takes that holds nothing but these records, with its header, index and trailer. Were these
+    /// not counted, a small or well compressed segment would look mostly dead, and be packed alone in every pass.
+    private static func byteCount(ofPacked records: [RecordLocation]) -> UInt64 {
+        records.reduce(320) { $0 + UInt64($1.byteCount) + 16 }
     }
 }
 

@@ -151,10 +151,13 @@ final class TestVolume {
     }
 
     /// One segment with a fresh value for each of these blocks.
-    func write(_ blocks: some Sequence<UInt64>, recordBlocks: Int = 4) async throws {
+    func write(
+        _ blocks: some Sequence<UInt64>, recordBlocks: Int = 4, compressionLevel: Int32? = nil
+    ) async throws {
         let id = SegmentID.log(volume: id, epoch: manifest.epoch, sequence: sequence)
         var builder = try SegmentBuilder(
-            id: id, keys: world.keys, options: SegmentOptions(recordBlocks: recordBlocks, compressionLevel: nil))
+            id: id, keys: world.keys,
+            options: SegmentOptions(recordBlocks: recordBlocks, compressionLevel: compressionLevel))
         let sorted = Set(blocks).sorted()
         for block in sorted {
             contents[block] = world.nextValue
