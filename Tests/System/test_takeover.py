@@ -165,3 +165,35 @@ def test_uploads_that_arrive_after_a_take_over_change_nothing(t):
     again = second.start().connect()
     equal((bytes(again.pread(4, 4096)), bytes(again.pread(4, 8192))), (seen, b"mine"), "from the store alone")
     other.zerofs("verify", "--deep")
+
+
+@mark(limit=120)
+def test_the_journal_of_a_server_that_lost_its_volume_is_kept_listed_and_comes_back_as_a_branch(t):
+    store, first = t.served(settings={"durability": "journal", "write.upload_delay": "2s"})
+    writers = Writers(first, 5)
+    writers.is_growing(100)
+    pause(first)
+    second = store.elsewhere().serve("--take-over", "vol")
+    found = held(second, writers.histories, [0] * WRITERS, "an exact earlier state")
+    second.connect().pwrite(b"mine".ljust(4096), 60 * MIB)
+    os.kill(first.pid, signal.SIGCONT)
+    wait_until(writers.all_failed, 20, "the clients of the first server to get errors")
+    first.kill()
+    acknowledged = [h.acknowledged for h in writers.histories]
+    check(sum(acknowledged) > sum(found), f"the journal holds more than the store: {acknowledged}, {found}")
+
+    journals = store.json("journals")
+    equal([(j["volume"], j["isComplete"]) for j in journals], [("vol", True)], "the journals that are left")
+    check(journals[0]["writesMissing"] > 0, f"writes that the volume lacks: {journals[0]}")
+    equal(second.store.json("journals"), [], "the new owner's left-over journals")
+    store.zerofs("branch", "--from-journal", journals[0]["id"], "rescued")
+    rescued = first.start().connect("rescued")
+    for history, promised in zip(writers.histories, acknowledged):
+        history.verify(rescued, promised, "the branch of the journal")
+    equal(bytes(rescued.pread(4, 60 * MIB)), bytes(4), "what the new owner wrote, on the branch")
+    rescued.pwrite(b"writable".ljust(4096), 0)
+    rescued.flush()
+    equal(held(second, writers.histories, [0] * WRITERS, "the volume"), found, "the volume, which nothing changed")
+    equal([j["id"] for j in store.json("journals")], [journals[0]["id"]], "the journal stays until someone drops it")
+    store.zerofs("gc")
+    store.zerofs("verify", "--deep")
