@@ -139,8 +139,6 @@ let package = Package(
                 name: "SimulationRunner",
                 dependencies: ["Simulation", "CrashEnumeration", "CSimulationRandom", "StoreCore"],
                 path: "Tests/SimulationRunner", swiftSettings: settings),
-            // Runs zerofs-sim, which is built beside it; to link it would replace the random source of all tests.
-            .testTarget(name: "SimulationTests", path: "Tests/SimulationTests", swiftSettings: settings),
         ], fuzzing,
     ].flatMap(\.self)
 )
