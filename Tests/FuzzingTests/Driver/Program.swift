@@ -13,6 +13,11 @@ func initialize(
     _ count: UnsafeMutablePointer<Int32>,
     _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>
 ) -> Int32 {
+    // A merge starts the program again, with libFuzzer's arguments alone.
+    if let name = getenv(Program.chosen), let harness = Harness.named(String(cString: name)) {
+        do { try Target.prepare(harness) } catch { preconditionFailure("\(error)") }
+        if count.pointee < 2 || arguments.pointee[1].map({ String(cString: $0) }) != "run" { return 0 }
+    }
     let words = (0..<Int(count.pointee)).map { arguments.pointee[$0].map { String(cString: $0) } ?? "" }
     do { try Program.run(words) } catch { preconditionFailure("\(error)") }
     // What is left is libFuzzer's: the program's name takes the place of the harness's.
@@ -29,6 +34,9 @@ func testOneInput(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
 }
 
 enum Program {
+    /// The variable that tells the program's own children which harness is meant.
+    static let chosen = "ZEROFS_FUZZ_HARNESS"
+
     private static func usage() -> Never {
         print("usage: zerofs-fuzz list | seeds HARNESS DIRECTORY | words HARNESS | run HARNESS [libFuzzer's options]")
         exit(2)
@@ -58,7 +66,9 @@ enum Program {
         }
         guard arguments.count > 2, let harness = Harness.named(arguments[2]) else { usage() }
         switch arguments[1] {
-        case "run": return try Target.prepare(harness)
+        case "run":
+            setenv(chosen, harness.name, 1)
+            return try Target.prepare(harness)
         case "words": for word in harness.words { print(quoted(word)) }
         case "seeds" where arguments.count == 4:
             for (number, seed) in try harness.seeds().enumerated() { write(seed, to: "\(arguments[3])/seed-\(number)") }
