@@ -91,8 +91,7 @@ extension Journal {
             epoch: claim.epoch, created: marker.created, bootID: bootID, files: [])
     }
 
-    /// Removes a generation whose entries are all in the bucket. The token goes last: what a crash leaves is either
-    /// still a generation or one that never was. Harmless when repeated.
+    /// Removes a generation whose entries are all in the bucket. Harmless when repeated.
     public static func remove(_ generation: JournalGeneration, disk: any LocalDisk) async throws {
         try await removeDirectory(generation.path, disk)
     }
@@ -106,10 +105,12 @@ extension Journal {
         let parent = "\(directory)/\(volume)"
         return try await disk.list(parent).compactMap { name in fileNumber(name).map { ($0, "\(parent)/\(name)") } }
     }
-    /// The oldest file first, each removal durable before the next: whatever a crash leaves is a gapless end.
+    /// The token goes first, durably: from then on there is no generation, and whatever a crash leaves of its files is
+    /// never read again. Were they to go while the token stays, a file behind a break in the chain could become the
+    /// oldest one, and its entries, which no replay had returned, would follow a log that has gone on without them.
     static func removeDirectory(_ path: String, _ disk: any LocalDisk) async throws {
         let names = try await disk.list(path)
-        for name in names.filter({ fileNumber($0) != nil }) + names.filter({ fileNumber($0) == nil }) {
+        for name in names.filter({ fileNumber($0) == nil }) + names.filter({ fileNumber($0) != nil }) {
             try await disk.remove("\(path)/\(name)")
             try await disk.syncDirectory(path)
         }
