@@ -21,7 +21,11 @@ extension Workload {
         },
         Workload(
             name: "no-journal", about: "mode store without a local journal",
-            shape: EngineShape { $0.volume.isJournaled = false }
+            shape: EngineShape {
+                $0.volume.isJournaled = false
+                // Killed, it refuses the clients that may have lived on; here there are none.
+                $0.afterCrash = .serve
+            }
         ) { world in
             let server = try await world.addServer()
             let volume = try await server.create("v", blocks: 32)
