@@ -65,7 +65,7 @@ extension World {
         let buffer = IOBuffer(count: sectors.count * Sector.byteCount)
         Sector.fill(buffer, tag: tag, first: sectors.lowerBound)
         let device = open.device
-        let done: Void? = await attempt("write", on: process, allowing: denial(session)) {
+        let done: Void? = await attempt("write", on: process, allowing: lateAnswers(session)) {
             let offset = UInt64(sectors.lowerBound * Sector.byteCount)
             if !fua, try buffer.withBytes({ try device.writeNow(at: offset, from: $0) }) { return }
             try await device.write(at: offset, from: buffer, fua: fua)
@@ -91,7 +91,7 @@ extension World {
         let device = open.device
         let isTrim = draw(2) == 0
         let part = sectors
-        let done: Void? = await attempt("zero", on: process, allowing: denial(session)) {
+        let done: Void? = await attempt("zero", on: process, allowing: lateAnswers(session)) {
             let offset = UInt64(part.lowerBound * Sector.byteCount), count = UInt64(part.count * Sector.byteCount)
             if isTrim {
                 try await device.trim(at: offset, count: count, fua: false)
@@ -101,11 +101,6 @@ extension World {
         }
         finish(session, index, done != nil, process)
         count("zeroes")
-    }
-
-    /// A superseded server may be told that what it writes is refused.
-    private func denial(_ session: Int) -> Set<ErrorCode> {
-        sessions[session].survived == nil ? [] : [.notFound, .corrupt]
     }
 
     private func finish(_ session: Int, _ index: Int, _ isDone: Bool, _ process: SimulatedProcess) {
@@ -118,7 +113,7 @@ extension World {
     func flush(_ open: Server.OpenVolume, _ process: SimulatedProcess) async {
         let covered = acknowledged(in: open.session)
         let device = open.device
-        let done: Void? = await attempt("flush", on: process, allowing: denial(open.session)) {
+        let done: Void? = await attempt("flush", on: process, allowing: lateAnswers(open.session)) {
             try await device.flush()
         }
         if done != nil {
@@ -133,7 +128,7 @@ extension World {
         let sectors = range(open)
         let begin = nextEvent()
         let device = open.device
-        let tags = await attempt("read", on: process, allowing: denial(open.session)) {
+        let tags = await attempt("read", on: process, allowing: lateAnswers(open.session)) {
             let buffer = IOBuffer(count: sectors.count * Sector.byteCount)
             try await device.read(at: UInt64(sectors.lowerBound * Sector.byteCount), into: buffer)
             return Sector.tags(buffer, first: sectors.lowerBound)

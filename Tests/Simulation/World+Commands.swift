@@ -115,11 +115,6 @@ extension World {
         latest[new] = number
     }
 
-    /// A volume that was lost to another meanwhile may be gone altogether.
-    private func lateAnswers(_ session: Int) -> Set<ErrorCode> {
-        sessions[session].survived == nil ? [] : [.notFound, .corrupt]
-    }
-
     private func noteFlushed(_ covered: Set<Int>, in number: Int, isPinned: Bool) {
         sessions[number].synced.formUnion(covered)
         sessions[number].stored.formUnion(covered)
@@ -263,7 +258,7 @@ extension World {
             sessions[session].changes[index].end = nextEvent()
         }
         sessions[session].changes.append(Change(kind: .resize(new), sectors: new..<new, begin: nextEvent()))
-        let done = await attempt("resize \(name)", on: process) {
+        let done = await attempt("resize \(name)", on: process, allowing: lateAnswers(session)) {
             try await engine.resize(name, to: UInt64(new * Sector.byteCount), force: true)
         }
         let all = index..<sessions[session].changes.count

@@ -59,13 +59,21 @@ final class World: @unchecked Sendable {
     func draw(_ count: Int) -> Int { Int(random.next() % UInt64(max(count, 1))) }
     func fail(_ what: String) { scheduler.fail(Violation(what)) }
 
+    /// Of a session that was superseded, or whose volume is gone, more may fail.
+    func lateAnswers(_ session: Int) -> Set<ErrorCode> {
+        let volume = sessions[session].volume
+        let isCurrent = sessions[session].survived == nil && latest[volume] != nil && !doubtful.contains(volume)
+        return isCurrent ? [] : [.notFound, .corrupt]
+    }
+
     /// Runs `body` in a process and judges its error: nil where it failed as it may.
     func attempt<R: Sendable>(
-        _ what: String, on process: SimulatedProcess, allowing: Set<ErrorCode> = [],
+        _ what: String, on process: SimulatedProcess,
+        allowing: @autoclosure () -> Set<ErrorCode> = [],
         _ body: @escaping @Sendable () async throws -> R
     ) async -> R? {
         do { return try await process.run(body) } catch {
-            judge(error, of: what, allowing: allowing)
+            judge(error, of: what, allowing: allowing())
             return nil
         }
     }
