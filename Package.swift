@@ -29,7 +29,7 @@ let flyingFox: [Target.Dependency] = [
     .product(name: "FlyingFox", package: "FlyingFox"), .product(name: "FlyingSocks", package: "FlyingFox"),
 ]
 
-/// Set by `scripts/fuzz`: the harnesses of Tests/FuzzingTests become a program with a fuzzer, and nothing else is built.
+/// Set by `scripts/fuzz`: the harnesses of Tests/FuzzingTests become a program with a fuzzer; nothing else is built.
 let isFuzzing = Context.environment["ZEROFS_FUZZ"] != nil
 let fuzzed: [Target.Dependency] = [
     "StoreCore", "Codec", "ObjectStorage", "S3", "SegmentLog", "BlockMap", "Journal", "Cache", "Snapshots", "Cleaner",
