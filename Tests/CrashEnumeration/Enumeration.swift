@@ -7,6 +7,8 @@ public struct EnumerationOptions: Sendable {
     public var recoveriesMax: Int?
     /// Every so many recoveries is recorded itself, and crashes in the midst of it are recovered. 0: none.
     public var secondLevelEvery: UInt64 = 0
+    /// Moments of a recording that are looked at, about, evenly chosen; nil: all.
+    var momentsMax: Int?
     /// Of one second level.
     public var secondLevelMax = 60
     public var seed: UInt64 = 1
@@ -142,7 +144,7 @@ final class Enumeration {
     /// Each kind gets a third, and what another does not use. How many crashes leave something that no other does is
     /// counted in some of the moments.
     private func chooseStrides(_ most: Int) {
-        let step = recording.events.count > 100 ? 8 : 1
+        let step = options.momentsMax == nil && recording.events.count > 100 ? 8 : 1
         var counts: [CrashKind: Int] = [:]
         var identities: Set<UInt64> = []
         forEachMoment { moment in
@@ -166,6 +168,11 @@ final class Enumeration {
     }
     private func forEachMoment(_ body: (Moment) throws -> Bool) rethrows {
         var moment = Moment(recording)
-        while try body(moment), moment.point < recording.events.count { moment.advance() }
+        let step = max(1, recording.events.count / (options.momentsMax ?? .max))
+        while true {
+            if moment.point % step == 0, try !body(moment) { return }
+            guard moment.point < recording.events.count else { return }
+            moment.advance()
+        }
     }
 }

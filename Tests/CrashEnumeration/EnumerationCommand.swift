@@ -45,9 +45,10 @@ public struct EnumerationCommand {
                 workloads = [workload]
             }
         }
-        // A short run looks at fewer kinds of loss, so that it does not spend its time on counting them.
+        // A short run looks at fewer moments and losses, so that it does not spend its time on counting them.
         if let most = options.recoveriesMax, most <= 200 {
             options.bounds = SubsetBounds(exhaustiveMax: 5, samples: 4, familyMax: 16)
+            options.momentsMax = 60
         }
         if !state.isEmpty, workloads.count != 1 { throw UsageError("--state wants the workload") }
     }
@@ -85,6 +86,8 @@ public struct EnumerationCommand {
     }
 
     private func replay(_ crash: Crash) throws -> Bool {
+        var options = options
+        options.momentsMax = nil
         let recording = try Recording.make(workloads[0], seed: options.seed)
         let enumeration = Enumeration(recording, options)
         recording.printEvents(before: crash)
