@@ -13,28 +13,34 @@ extension Volume {
     /// Notes what this opening found missing, or what an earlier one did.
     func note(_ incomplete: JournalGeneration?, _ ousted: Owner?, isAccepted: Bool) async throws {
         guard let directory = context.journalDirectory else { return }
-        if let loss = loss(incomplete, ousted) {
-            if !isAccepted { try await loss.save(directory: directory, volume: id, disk: context.disk) }
-            event(.writesLost, loss.reason)
+        let run = try await context.disk.bootID()
+        var known = try await knownLoss(directory, run)
+        if var found = loss(incomplete, ousted, run) {
+            event(.writesLost, found.reason)
+            // Whom an earlier loss concerns, this one does not release.
+            if known?.bootID == run { found.bootID = run }
+            if !isAccepted { try await found.save(directory: directory, volume: id, disk: context.disk) }
+            known = found
         }
-        state.withLock { $0.hasTakenOver = ousted != nil }
         if let ousted { event(.takenOver, details: ["from": ousted.host], "the volume was taken over") }
-        guard !isAccepted else { return try await forgetLoss(directory) }
-        let known = try await knownLoss(directory)
-        state.withLock { $0.loss = known }
+        state.withLock { state in
+            state.hasTakenOver = ousted != nil
+            state.loss = known
+        }
+        if isAccepted { try await forgetLoss(directory) }
     }
 
     /// A record that cannot be read counts as one that concerns everybody.
-    private func knownLoss(_ directory: String) async throws -> LossRecord? {
+    private func knownLoss(_ directory: String, _ run: UInt128) async throws -> LossRecord? {
         do { return try await LossRecord.load(directory: directory, volume: id, disk: context.disk) } catch
             where error.storageCode == .corrupt
         {
             return LossRecord(
-                time: context.time.now(), bootID: try await context.disk.bootID(), epoch: epoch, reason: "\(error)")
+                time: context.time.now(), bootID: run, epoch: epoch, reason: "\(error)")
         }
     }
 
-    private func loss(_ incomplete: JournalGeneration?, _ ousted: Owner?) -> LossRecord? {
+    private func loss(_ incomplete: JournalGeneration?, _ ousted: Owner?, _ run: UInt128) -> LossRecord? {
         let now = context.time.now()
         if let incomplete {
             let why = incomplete.kind == .unjournaled ? "there is no journal of them" : "the journal is not whole"
@@ -46,8 +52,9 @@ extension Volume {
                     """)
         }
         return ousted.map { owner in
+            // Clients of an owner that ran on this machine end with this run of it at the latest.
             LossRecord(
-                time: now, bootID: 0, epoch: epoch,
+                time: now, bootID: owner.host == context.host ? run : 0, epoch: epoch,
                 reason: """
                     the volume was taken over from \(owner.host), which may have answered writes that are not in the \
                     store

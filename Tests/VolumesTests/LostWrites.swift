@@ -101,6 +101,7 @@ private let local = DeviceClient(peer: "unix")
         let (dead, bed) = try await crashed(bootID: 7) { $0.acceptsLoss = ["v"] }
         let engine = try await bed.open()
         #expect(try await !isRefused(engine, remote))
+        #expect(bed.events.count(.lossAccepted) == 1)
         try await engine.close()
         await dead.abandon()
     }
@@ -120,5 +121,41 @@ private let local = DeviceClient(peer: "unix")
         try await two.close()
         await one.abandon()
         #expect(first.events.count(.fenced) <= 1)
+    }
+
+    /// The old owner's clients on this machine may reconnect to the new owner, and believe in what only that one knew.
+    @Test func afterATakeOverOnTheSameMachineItsClientsWaitToo() async throws {
+        let first = try await TestBed()
+        let second = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        second.settings.afterCrash = .local
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v").write(pattern(1, count: 4096), at: 0)
+        #expect(try await isRefused(two, local))
+        #expect(try await isRefused(two, remote))
+        try await two.close()
+        // They end with the machine.
+        second.machine.disk = AnotherBoot(base: SystemDisk.shared, boot: 7)
+        let later = try await second.open()
+        #expect(try await !isRefused(later, local))
+        #expect(try await isRefused(later, remote))
+        try await later.close()
+        await one.abandon()
+    }
+
+    @Test func afterATakeOverFromAnotherMachineTheClientsHereAreServed() async throws {
+        let first = try await TestBed()
+        first.machine.host = "elsewhere"
+        let second = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        second.settings.afterCrash = .local
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v").write(pattern(1, count: 4096), at: 0)
+        #expect(try await !isRefused(two, local))
+        #expect(try await isRefused(two, remote))
+        try await two.close()
+        await one.abandon()
     }
 }
