@@ -166,7 +166,7 @@ class Rig:
         sent = self.kill_everything()
         promised = promised or self.ledger.noted()
         self.store.lose_data_directory()
-        self.server.options = ["--take-over", VOLUME]
+        self.server.options = ["--take-over", VOLUME, "--accept", VOLUME]
         recovery = self.timed(lambda: self.server.start(60))
         self.server.options = []
         return recovery + self.recover_machine(promised, sent)
@@ -179,7 +179,7 @@ class Rig:
         self.store = old.elsewhere()
         self.store.data = self.disk.path / self.t.unique("data")
         self.store.configure({"data.directory": str(self.store.data)})
-        self.server = self.store.serve("--take-over", VOLUME)
+        self.server = self.store.serve("--take-over", VOLUME, "--accept", VOLUME)
         self.server.options = []
         # The file system is on the first one still. It wakes up, and must not acknowledge what the second never sees.
         check(self.attaches(), "the second server serves the volume")

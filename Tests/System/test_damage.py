@@ -78,7 +78,7 @@ def read_must_not_lie(t, store, contents, what):
     from harness import Server
 
     host = store.elsewhere()
-    server = Server(host, ["--take-over", "vol"])
+    server = Server(host, ["--take-over", "vol", "--accept", "vol"])
     server.launch()
     line = server.first_line(30)
     if not line.startswith("ready"):
@@ -156,7 +156,7 @@ def ranges_are_exact(store, report, key):
     ranges = next(a["ranges"] for a in damage["affected"] if a["name"] == "vol")
     check(ranges, f"verify says which ranges of vol are lost: {damage}")
     lost = {b for r in ranges for b in range(r["firstByte"] // 4096, (r["firstByte"] + r["byteCount"] - 1) // 4096 + 1)}
-    server = store.elsewhere().serve("--take-over", "vol")
+    server = store.elsewhere().serve("--take-over", "vol", "--accept", "vol")
     handle = server.connect()
     for block in range(SIZE // 4096):
         try:

@@ -103,7 +103,7 @@ def lose_the_disk(t, flags, rounds, kind="directory"):
     """SIGKILL and the data directory gone: what was flushed is there, as a prefix of what was written."""
     store, server = t.served(size="64M", kind=kind)
     histories = regions(3, 4)
-    server.options += ["--take-over", "vol"]
+    server.options += ["--take-over", "vol", "--accept", "vol"]
     for round in range(rounds):
         running = writers(server, histories, flush_every=13, flags=flags)
         time.sleep(1.5)
@@ -145,7 +145,7 @@ def test_journal_mode_uploads_within_its_delay_and_a_lost_disk_leaves_an_exact_e
         history.step(handle, flush_every=5)
     server.kill()
     store.lose_data_directory()
-    server.options += ["--take-over", "vol"]
+    server.options += ["--take-over", "vol", "--accept", "vol"]
     server.start()
     history.verify(server.connect(), early, "a lost disk in mode journal")
 

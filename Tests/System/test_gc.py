@@ -140,7 +140,7 @@ def test_gc_from_another_host_takes_nothing_from_a_server_that_writes(t):
     history.verify(handle, history.acknowledged, "the volume")
     server.kill()
     store.lose_data_directory()
-    server.options += ["--take-over", "vol"]
+    server.options += ["--take-over", "vol", "--accept", "vol"]
     server.start()
     history.verify(server.connect(), history.flushed, "the volume, from the store alone")
     store.zerofs("verify", "--deep")

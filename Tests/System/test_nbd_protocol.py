@@ -150,7 +150,7 @@ def test_what_one_connection_flushed_another_reads(t):
     handles[1].flush()
     server.kill()
     store.lose_data_directory()
-    server.options += ["--take-over", "vol"]
+    server.options += ["--take-over", "vol", "--accept", "vol"]
     server.start()
     equal(server.connect().pread(1, 4 * MIB), b"p", "what another connection had flushed")
 

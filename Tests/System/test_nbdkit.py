@@ -131,7 +131,7 @@ def test_foreign_filters_find_what_was_written(t):
     # Every write carried FUA: nothing of it may need a flush.
     server.kill()
     store.lose_data_directory()
-    server.options += ["--take-over", "vol"]
+    server.options += ["--take-over", "vol", "--accept", "vol"]
     server.start()
     checked = Filtered(t, server, "checkwrite")
     t.run("nbdcopy", source, checked.uri)

@@ -62,7 +62,7 @@ def test_after_a_take_over_the_first_servers_flush_fails_for_ever(t):
     for _ in range(100):
         history.step(handle)
     history.flush(handle)
-    second = store.elsewhere().serve("--take-over", "vol")
+    second = store.elsewhere().serve("--take-over", "vol", "--accept", "vol")
     other = second.connect()
     history.verify(other, history.flushed, "after the take-over")
     other.pwrite(b"new owner".ljust(4096), 32 * MIB)
@@ -98,7 +98,7 @@ def test_a_paused_writer_finds_itself_fenced_when_it_wakes(t):
     cookie = handle.aio_flush()
     os.kill(server.pid, signal.SIGSTOP)
     t.at_end(lambda: server.is_running() and os.kill(server.pid, signal.SIGCONT))
-    second = store.elsewhere().serve("--take-over", "vol")
+    second = store.elsewhere().serve("--take-over", "vol", "--accept", "vol")
     other = second.connect()
     seen = bytes(other.pread(4, 0))
     other.pwrite(b"next".ljust(4096), 8192)
@@ -127,7 +127,7 @@ def test_in_journal_mode_the_loser_notices_at_its_next_upload(t):
     handle = server.connect()
     handle.pwrite(b"a" * 4096, 0)
     handle.flush()
-    second = store.elsewhere().serve("--take-over", "vol")
+    second = store.elsewhere().serve("--take-over", "vol", "--accept", "vol")
     second.connect().pwrite(b"b" * 4096, 4096)
 
     def fails():

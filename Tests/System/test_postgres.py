@@ -148,7 +148,7 @@ def test_a_lost_host_keeps_every_commit_in_mode_store(t):
     sent = ledger.now()[1]
     # A second host takes over while the first one's PostgreSQL still waits for its disk.
     other = store.elsewhere()
-    successor = other.serve("--take-over", "pg-prod")
+    successor = other.serve("--take-over", "pg-prod", "--accept", "pg-prod")
     again = Database(t, successor, "pg-prod").recover()
     Ledger.compare(again.postgres, promised, sent, "after the take-over")
     again.judge("after the take-over")

@@ -19,7 +19,7 @@ def test_volumes_in_a_bucket_are_written_read_and_collected(t):
     t.run("nbdcopy", "--flush", t.path("in"), server.uri("b"))
     server.kill()
     store.lose_data_directory()
-    server.options += ["--take-over", "vol", "--take-over", "b"]
+    server.options += ["--take-over", "vol", "--take-over", "b", "--accept", "vol", "--accept", "b"]
     server.start()
     for name in ("vol", "b", "vol@s"):
         t.run("cmp", "-n", 48 * MIB, source, copy_of(t, server, name))

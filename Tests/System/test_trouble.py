@@ -104,7 +104,7 @@ def test_a_store_that_goes_away_and_comes_back_loses_nothing(t):
     waiting.join(40)
     server.kill()
     store.lose_data_directory()
-    server.options += ["--take-over", "vol"]
+    server.options += ["--take-over", "vol", "--accept", "vol"]
     server.start()
     history.verify(server.connect(), history.flushed, "after the outage")
 
@@ -217,7 +217,7 @@ def test_a_flush_waits_for_a_full_store_and_the_log_says_why(t):
     waiting.join(40)
     server.kill()
     store.lose_data_directory()
-    server.options += ["--take-over", "vol"]
+    server.options += ["--take-over", "vol", "--accept", "vol"]
     server.start()
     all_is_there(server.connect(), first)
     store.zerofs("verify", "--deep")
