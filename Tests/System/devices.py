@@ -68,12 +68,14 @@ class Device(FileSystem):
             "retry-delay=1",
             "retry-exponential=no",
         )
-        wait_until(middle.exists, 20, "nbdkit's socket")
+        wait_until(lambda: processes.listens(middle), 20, "nbdkit to listen")
         self.exporter = self.start("nbdfuse", "-C", "4", self.fuse / "disk", f"nbd+unix:///?socket={middle}")
         try:
-            wait_until((self.fuse / "disk").exists, 30, "nbdfuse")
+            wait_until(lambda: (self.fuse / "disk").exists() or self.exporter.poll() is not None, 30, "nbdfuse")
         except TimeoutError as late:
             raise Failure(f"{late}; a client that asks itself is told: {self.answer(uri)}") from None
+        if self.exporter.poll() is not None:
+            raise Failure(f"nbdfuse ended: {(self.folder / 'log').read_text(errors='replace')[-300:]}")
         self.loop = case.run(
             "losetup", "--find", "--show", "--direct-io=on", "--sector-size", "4096", self.fuse / "disk"
         ).out.strip()
@@ -96,7 +98,6 @@ class Device(FileSystem):
         # It waits for its clients after SIGTERM; there are none any more.
         self.retrying.send_signal(signal.SIGTERM)
         processes.end(self.retrying, 3)
-
 
     def answer(self, uri):
         """What the server says to a client; nbdkit and nbdfuse keep that to themselves."""

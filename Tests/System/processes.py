@@ -85,6 +85,12 @@ def wait_until(condition, seconds, what, pause=0.05):
         time.sleep(pause)
 
 
+def listens(path):
+    """Whether clients of a unix socket can connect; its file is there a moment earlier."""
+    lines = pathlib.Path("/proc/net/unix").read_text().splitlines()
+    return any(line.split()[3] == "00010000" for line in lines if line.endswith(f" {path}"))
+
+
 def mounts_below(folder):
     lines = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
     points = [line.split()[4].replace("\\040", " ") for line in lines]

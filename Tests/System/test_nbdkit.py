@@ -5,6 +5,7 @@ import re
 
 import nbd
 
+import processes
 from harness import KIB, MIB, check, equal, mark, wait_until
 from history import History
 from test_nbd_clients import image
@@ -22,7 +23,7 @@ class Filtered:
         self.process = t.spawn(
             ["nbdkit", "-f", "-U", self.socket, *arguments, "nbd", target, *parameters], log="nbdkit.log"
         )
-        wait_until(self.socket.exists, 20, "nbdkit's socket")
+        wait_until(lambda: processes.listens(self.socket), 20, "nbdkit to listen")
         self.uri = f"nbd+unix:///?socket={self.socket}"
 
     def connect(self):
