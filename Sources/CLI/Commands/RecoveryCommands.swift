@@ -31,7 +31,7 @@ struct Accept: AsyncParsableCommand {
 
 struct Journals: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Journals that an opening left which lost its volume.",
+        abstract: "Show, or drop, the journals that were left when another host took a volume over.",
         discussion: """
             A server whose volume was taken over by another keeps its journal: it may hold
             the only copy of writes that it had answered. Bring them back as a new volume,
@@ -42,10 +42,10 @@ struct Journals: AsyncParsableCommand {
               zerofs branch --from-journal 3f2a91c0 pg-recovered
               zerofs journals drop 3f2a91c0 --force
             """,
-        subcommands: [Show.self, Drop.self], defaultSubcommand: Show.self)
+        subcommands: [ListOfJournals.self, Drop.self], defaultSubcommand: ListOfJournals.self)
 
-    struct Show: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "List them.")
+    struct ListOfJournals: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "list", abstract: "Show them.")
         @OptionGroup var output: JSONOption
         @OptionGroup var common: CommonOptions
 

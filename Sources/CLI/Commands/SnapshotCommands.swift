@@ -36,8 +36,8 @@ struct Branch: AsyncParsableCommand {
             costs. A running server serves it at once.
 
             The file system on it has the same UUID as its source: to mount both on one
-            host, XFS wants `mount -o nouuid` or `xfs_admin -U generate`; ext4 needs
-            nothing.
+            host, XFS wants `mount -o nouuid` or `xfs_admin -U generate`; ext4 is mounted
+            by device, not by UUID. A PostgreSQL on it recovers as from a power cut.
 
             EXAMPLES:
               zerofs branch pg-prod pg-staging
@@ -71,7 +71,7 @@ struct Branch: AsyncParsableCommand {
     func validate() throws {
         guard names.count == (fromJournal == nil ? 2 : 1) else {
             throw ValidationError(
-                fromJournal == nil ? "Name the source and the new volume." : "Name only the new volume.")
+                fromJournal == nil ? "name the source and the new volume" : "name only the new volume")
         }
     }
 }

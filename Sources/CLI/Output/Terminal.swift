@@ -35,7 +35,6 @@ enum Terminal {
     enum Style: String {
         case red = "1;31"
         case bold = "1"
-        case dim = "2"
     }
     static func styled(_ text: String, _ style: Style, isTerminal: Bool = isOutputTerminal) -> String {
         isTerminal && allowsColour ? "\u{1b}[\(style.rawValue)m\(text)\u{1b}[0m" : text
