@@ -42,6 +42,8 @@ public struct JournalGeneration: Hashable, Sendable {
     public var bootID: UInt128
     /// Numbers of its files, ascending.
     public var files: [UInt64]
+    /// That its owner lost the volume was noted (`noteLoss`).
+    public var isLossNoted = false
 }
 
 extension Journal {
@@ -69,7 +71,8 @@ extension Journal {
                 JournalGeneration(
                     path: path, volume: volume, kind: marker.kind, number: number, token: marker.token,
                     epoch: marker.epoch,
-                    created: marker.created, bootID: marker.bootID, files: names.compactMap(fileNumber).sorted()))
+                    created: marker.created, bootID: marker.bootID, files: names.compactMap(fileNumber).sorted(),
+                    isLossNoted: names.contains(lossNotedName)))
         }
         return found
     }
@@ -89,6 +92,14 @@ extension Journal {
         return JournalGeneration(
             path: path, volume: claim.volume, kind: claim.kind, number: number, token: claim.token,
             epoch: claim.epoch, created: marker.created, bootID: bootID, files: [])
+    }
+
+    /// The file `noted` of a generation; empty.
+    private static let lossNotedName = "noted"
+    /// Leaves word, durably, that the clients of a generation were reckoned with: its owner lost the volume to another,
+    /// and there is, or was, a `LossRecord` of that. Again is no error.
+    public static func noteLoss(of generation: JournalGeneration, disk: any LocalDisk) async throws {
+        try await disk.put("\(generation.path)/\(lossNotedName)", [])
     }
 
     /// Removes a generation whose entries are all in the bucket. Harmless when repeated.

@@ -63,6 +63,10 @@ extension LossRecord {
             return nil
         }
     }
+    /// Whether something waits to be accepted, readable or not.
+    public static func exists(directory: String, volume: VolumeID, disk: any LocalDisk) async throws -> Bool {
+        try await disk.list("\(directory)/\(volume)").contains("lost")
+    }
     /// Durable when it returns.
     public func save(directory: String, volume: VolumeID, disk: any LocalDisk) async throws {
         try await disk.makeDirectory("\(directory)/\(volume)", isNew: false)
@@ -70,7 +74,7 @@ extension LossRecord {
     }
     /// Again is no error.
     public static func remove(directory: String, volume: VolumeID, disk: any LocalDisk) async throws {
-        guard try await disk.list("\(directory)/\(volume)").contains("lost") else { return }
+        guard try await exists(directory: directory, volume: volume, disk: disk) else { return }
         try await disk.remove(path(directory, volume))
         try await disk.syncDirectory("\(directory)/\(volume)")
     }

@@ -1,4 +1,5 @@
 import BlockMap
+import Codec
 import Journal
 import ObjectStorage
 import Snapshots
@@ -72,9 +73,13 @@ extension Engine {
             let lineage = Lineage(volume: source.id, volumeName: source.name, time: base.time)
             let record = VolumeRecord(
                 id: .random(), name: new, created: self.context.time.now(), parent: lineage)
+            let sealedUnder = self.keys.currentKeyID
             do {
                 let size = try await self.fill(record, base, journal)
-                try await self.catalog.commit { try $0.addBranch(record, of: base.source, bornAt: known.number) }
+                try await self.catalog.commit { [keys = self.keys] editor in
+                    try editor.requireKey(sealedUnder, of: keys)
+                    try editor.addBranch(record, of: base.source, bornAt: known.number)
+                }
                 return VolumeReport(of: record, sizeBytes: size)
             } catch {
                 self.marks.forget(record.id)
@@ -92,8 +97,19 @@ extension Engine {
         }
         let record = try await catalog.newest().volume(journal.volume)
         let report = try await report(journal, record, nil, nil)
+        if record != nil { try await noteLoss(of: journal) }
         for generation in journal.generations { try await Journal.remove(generation, disk: context.disk) }
         return report
+    }
+
+    /// The journal is what the next opening would know by that the clients of then may live on.
+    private func noteLoss(of journal: LeftJournal) async throws {
+        guard let directory = context.journalDirectory,
+            let last = journal.generations.last(where: { !$0.isLossNoted }),
+            !(try await LossRecord.exists(directory: directory, volume: journal.volume, disk: context.disk))
+        else { return }
+        try await LossRecord(outlived: last, at: context.time.now())
+            .save(directory: directory, volume: journal.volume, disk: context.disk)
     }
 
     // MARK: Finding
@@ -105,7 +121,10 @@ extension Engine {
     }
     /// By its id, or a beginning of it that no other has.
     private func leftJournal(_ id: String) async throws -> LeftJournal {
-        let found = try await leftJournals().filter { id.utf8.count >= 4 && $0.id.hasPrefix(id.lowercased()) }
+        guard id.utf8.count >= 4 else {
+            throw StorageError(.invalid, "'\(id)' is too short: give four characters of a journal's id or more")
+        }
+        let found = try await leftJournals().filter { $0.id.hasPrefix(id.lowercased()) }
         guard let journal = found.first else {
             throw StorageError(.notFound, "there is no left-over journal '\(id)' here: see `zerofs journals`")
         }

@@ -26,6 +26,34 @@ struct LeftJournals {
         return left
     }
 
+    /// Openings of this data directory that answered clients and then lost the volume to another, as far as nobody has
+    /// reckoned with that yet: their clients may have lived on, whoever owned the volume meanwhile and released it.
+    func outlived(_ context: VolumeContext) async throws -> [JournalGeneration] {
+        var found: [JournalGeneration] = []
+        for generation in foreign where !generation.isLossNoted {
+            if try await Self.mayHaveAnswered(generation, context) { found.append(generation) }
+        }
+        return found
+    }
+    /// An opening whose claim came to nothing has answered nobody, and an empty journal shows it.
+    private static func mayHaveAnswered(
+        _ generation: JournalGeneration, _ context: VolumeContext
+    ) async throws -> Bool {
+        switch generation.kind {
+        case .claim: return false
+        case .unjournaled: return true
+        // Files go from the front, and only what held entries.
+        case .journaled where generation.files.first ?? 1 > 1: return true
+        case .journaled:
+            do {
+                let summary = try await Journal.replay(generation, keys: context.keys, disk: context.disk) { _ in }
+                return summary.entries > 0 || summary.tornBytes > 0
+            } catch  where [.denied, .corrupt, .unsupported].contains(error.storageCode) {
+                return true
+            }
+        }
+    }
+
     /// Reports the journals of owners that lost the volume; of what never held a write nothing is kept.
     func settleForeign(_ name: String, _ context: VolumeContext) async throws {
         for generation in foreign {
@@ -44,5 +72,17 @@ struct LeftJournals {
 
     func removeFinished(from disk: any LocalDisk) async throws {
         for generation in finished { try await Journal.remove(generation, disk: disk) }
+    }
+}
+
+extension LossRecord {
+    /// Of an opening that lost the volume to another, and whose clients may have lived on.
+    init(outlived generation: JournalGeneration, at time: Timestamp) {
+        self.init(
+            time: time, bootID: generation.bootID, epoch: generation.epoch,
+            reason: """
+                another writer has owned the volume since this data directory served it: what was answered here then \
+                may not be in the store, and what the other wrote was not seen by the clients of then
+                """)
     }
 }

@@ -11,17 +11,26 @@ import Synchronization
 /// an operator says that none is left.
 extension Volume {
     /// Notes what this opening found missing, or what an earlier one did.
-    func note(_ incomplete: JournalGeneration?, _ ousted: Owner?, isAccepted: Bool) async throws {
+    ///
+    /// - Parameters:
+    ///   - incomplete: a journal of the volume's that may lack writes which were answered.
+    ///   - outlived: openings of this data directory that lost the volume to another, not yet reckoned with.
+    ///   - ousted: who held the volume until this opening took it over.
+    func note(
+        _ incomplete: JournalGeneration?, _ outlived: [JournalGeneration], _ ousted: Owner?, isAccepted: Bool
+    ) async throws {
         guard let directory = context.journalDirectory else { return }
         let run = try await context.disk.bootID()
         var known = try await knownLoss(directory, run)
-        if var found = loss(incomplete, ousted, run) {
+        let earlier = outlived.last.map { LossRecord(outlived: $0, at: context.time.now()) }
+        if var found = loss(incomplete, ousted, run) ?? earlier {
             event(.writesLost, found.reason)
             // Whom an earlier loss concerns, this one does not release.
-            if known?.bootID == run { found.bootID = run }
+            if known?.bootID == run || outlived.contains(where: { $0.bootID == run }) { found.bootID = run }
             if !isAccepted { try await found.save(directory: directory, volume: id, disk: context.disk) }
             known = found
         }
+        for generation in outlived { try await Journal.noteLoss(of: generation, disk: context.disk) }
         if let ousted { event(.takenOver, details: ["from": ousted.host], "the volume was taken over") }
         state.withLock { state in
             state.hasTakenOver = ousted != nil

@@ -60,8 +60,9 @@ extension Volume {
         }
         do {
             let loss = try await volume.replay(left.continuing)
+            let outlived = try await left.outlived(context)
             let ousted = previous.flatMap { $0.isReleased || $0.token == token ? nil : $0 }
-            try await volume.note(loss, ousted, isAccepted: acceptsLoss)
+            try await volume.note(loss, outlived, ousted, isAccepted: acceptsLoss)
             volume.removeReplayed(left.continuing)
         } catch {
             await volume.abandon(deletingJournal: !left.continuing.isEmpty)

@@ -1,4 +1,6 @@
+import Journal
 import ObjectStorage
+import Snapshots
 import StoreCore
 import Testing
 import Volumes
@@ -157,5 +159,73 @@ private let local = DeviceClient(peer: "unix")
         #expect(try await isRefused(two, remote))
         try await two.close()
         await one.abandon()
+    }
+
+    /// The first host lost the volume to the second, which released it: the first one's clients know nothing of that.
+    @Test(arguments: [true, false])
+    func aVolumeThatComesBackIsNotServedToItsClientsOfThen(_ isJournaled: Bool) async throws {
+        let first = try await TestBed()
+        first.settings.afterCrash = .local
+        first.settings.volume.isJournaled = isJournaled
+        let second = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v", for: local).write(pattern(1, count: 4096), at: 0)
+        try await two.attach("v").write(pattern(2, count: 4096), at: 0, fua: true)
+        try await two.close()
+        await one.abandon()
+        for _ in 0..<2 {
+            let back = try await first.open()
+            #expect(try await isRefused(back, local))
+            #expect(try await isRefused(back, remote))
+            try await back.close()
+        }
+        #expect(first.events.count(.writesLost) == 1)
+        let back = try await first.open()
+        #expect(try await back.accept("v").wasLost)
+        #expect(try await !isRefused(back, remote))
+        try await back.close()
+        let again = try await first.open()
+        #expect(try await !isRefused(again, local))
+        #expect(try await again.journals().count == (isJournaled ? 1 : 0))
+        try await again.close()
+    }
+
+    @Test func norWhereItsJournalWasDroppedBefore() async throws {
+        let first = try await TestBed()
+        first.settings.afterCrash = .local
+        let second = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v", for: local).write(pattern(1, count: 4096), at: 0)
+        _ = try await two.attach("v")
+        try await two.close()
+        await one.abandon()
+        let back = try await first.open()
+        _ = try await back.dropJournal(try #require(try await back.journals().first).id, force: true)
+        #expect(try await isRefused(back, local))
+        try await back.close()
+    }
+
+    /// An outage while a volume was being opened is no loss: nobody was answered.
+    @Test func anOpeningThatCameToNothingIsNoLoss() async throws {
+        let bed = try await TestBed()
+        bed.settings.afterCrash = .local
+        let engine = try await bed.open()
+        let made = try await engine.create("v", sizeBytes: 1 << 20)
+        try await engine.attach("v").write(pattern(1, count: 4096), at: 0)
+        try await engine.close()
+        // As a claim of unknown outcome leaves it, which did not take place.
+        let keys = try await SuperblockLog(store: bed.store, workers: bed.machine.workers).open(bed.unlock).keys
+        _ = try await Journal.create(
+            directory: bed.dataDirectory + "/journal", volume: try #require(VolumeID(hex: made.id)), token: .random(),
+            keys: keys, disk: bed.machine.disk, time: bed.machine.time)
+        let again = try await bed.open()
+        #expect(try await !isRefused(again, remote))
+        #expect(bed.events.count(.writesLost) == 0)
+        #expect(bed.events.count(.journalKept) == 1)
+        try await again.close()
     }
 }
