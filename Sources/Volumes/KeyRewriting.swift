@@ -116,8 +116,8 @@ struct KeyRewriting {
         let copy = PinnedVersion(volume: volume.id, epoch: volume.epoch, state: state, created: version.created)
         let (reference, bytes) = try copy.seal(with: context.keys)
         _ = try await context.store.create(reference.key, bytes, sha256: reference.hash)
-        precondition(before == keyID || !old.contains(keyID), "keys only go forward")
-        try await engine.catalog.commit { editor in
+        try await engine.catalog.commit { [keys = context.keys] editor in
+            try editor.requireKey(before, of: keys)
             try editor.replaceVersion(of: id, snapshot.version, with: reference, seen: known.birthFloor)
         }
         return true

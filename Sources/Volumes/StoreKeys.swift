@@ -53,10 +53,20 @@ final class StoreKeys: Sendable {
         }
     }
 
+    /// Throws `corrupt` for an old superblock that somebody put back under a higher number: it would bring retired keys
+    /// to life, and gc would take the genuine one for replaced.
     func adopt(_ opened: NumberedSuperblock) throws {
+        let isNews = try number.withLock { number in
+            guard opened.number <= number || opened.keys.currentKeyID >= ring.currentKeyID else {
+                throw StorageError.corrupt(
+                    superblocks.objects.key(opened.number).text,
+                    "it lacks data key \(ring.currentKeyID), which is in use: an older superblock was put in its place")
+            }
+            defer { number = max(number, opened.number) }
+            return try ring.adopt(opened.keys)
+        }
         try marks.observe(.superblock, opened.number, since: HighWaterMarks())
-        if try ring.adopt(opened.keys) { log.notice("data key \(ring.currentKeyID) is in use for new objects") }
-        number.withLock { $0 = max($0, opened.number) }
+        if isNews { log.notice("data key \(ring.currentKeyID) is in use for new objects") }
     }
 
     /// Returns when the key is known, or cannot be; whoever needs it says so then.

@@ -318,6 +318,20 @@ import Testing
         try await engine.close()
     }
 
+    /// Under a number that makes it look like the newest: gc would delete the genuine one, and with it the key.
+    @Test func anOlderSuperblockUnderAHigherNumberReplacesNothing() async throws {
+        let bed = try await TestBed()
+        let first = try await bed.store.get(NumberedObjects.key(prefix: "superblock", number: 1))
+        let engine = try await bed.open()
+        _ = try await engine.rotateKeys(rewrite: false) { _ in }
+        _ = try await bed.store.create(NumberedObjects.key(prefix: "superblock", number: 3), first)
+        await #expect { _ = try await engine.collectGarbage(dryRun: false) { _ in } } throws: {
+            $0.storageCode == .corrupt && "\($0)".contains(NumberedObjects.key(prefix: "superblock", number: 3).text)
+        }
+        #expect(try await bed.store.head(NumberedObjects.key(prefix: "superblock", number: 2)) != nil)
+        try await engine.close()
+    }
+
     @Test func aStoreThatShowsAnOlderSuperblockIsRefused() async throws {
         let bed = try await TestBed()
         let key = NumberedObjects.key(prefix: "superblock", number: 1)
