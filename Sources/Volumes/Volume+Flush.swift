@@ -38,7 +38,8 @@ extension Volume {
         guard isFirst else { return }
         event(.journalFailed, "the journal \(journal.path) failed, the volume will be opened anew: \(error)")
         Task {
-            do { try await flushToStore() } catch {
+            // However long it takes: the journal is no longer good for what would be given up.
+            do { try await flushToStore(within: nil) } catch {
                 context.log.error("\(name): not everything was uploaded after the journal failed: \(error)")
             }
             fail(StorageError(.unavailable, "the journal of volume \(name) failed: attach it again", cause: error))
@@ -47,7 +48,8 @@ extension Volume {
 
     /// Returns when all that was written before the call is in the bucket. Flushes that come together share a segment:
     /// at most `flushesInFlightMax` are on their way, the rest wait and seal what has gathered by then.
-    func flushToStore() async throws {
+    func flushToStore() async throws { try await flushToStore(within: settings.storeDeadline) }
+    private func flushToStore(within limit: Duration?) async throws {
         let start = context.time.monotonicNanoseconds()
         let last = state.withLock { WriteSequence($0.nextWrite.value - 1) }
         while true {
@@ -58,16 +60,16 @@ extension Volume {
                 return
             case .wait(let ordinal):
                 do {
-                    return try await uploader.waitUntilDurable(ordinal, deadline: settings.storeDeadline)
+                    return try await uploader.waitUntilDurable(ordinal, deadline: limit)
                 } catch {
                     // The uploads end with the volume; why it ended says more.
                     if let failure { throw failure }
-                    if let limit = settings.storeDeadline, uploader.status.ending == nil, !Task.isCancelled {
+                    if let limit, uploader.status.ending == nil, !Task.isCancelled {
                         throw deadlineError(limit, cause: error)
                     }
                     throw error
                 }
-            case .gather(let movements): try await waitForMovement(after: movements, since: start)
+            case .gather(let movements): try await waitForMovement(after: movements, since: start, within: limit)
             }
         }
     }

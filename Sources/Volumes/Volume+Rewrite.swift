@@ -19,7 +19,8 @@ extension Volume {
                 return state.movements
             }
             guard let movements else { return }
-            try await waitForMovement(after: movements, since: start)
+            // Merging a large map takes its time; that is no store which does not answer.
+            try await waitForMovement(after: movements, since: start, within: nil)
         }
     }
 }
