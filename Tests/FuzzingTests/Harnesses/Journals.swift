@@ -55,7 +55,7 @@ extension Harness {
         volume: Fixtures.volume, token: OwnerToken(7), generation: 2, epoch: Epoch(9), created: Fixtures.time,
         bootID: 11)
     private static let generation = JournalGeneration(
-        path: "journal", volume: Fixtures.volume, number: 2, token: OwnerToken(7), epoch: Epoch(9),
+        path: "journal", volume: Fixtures.volume, kind: .journaled, number: 2, token: OwnerToken(7), epoch: Epoch(9),
         created: Fixtures.time, bootID: 11, files: [1])
 
     /// As `sealed` reads it: a length, then the head and the payload.
