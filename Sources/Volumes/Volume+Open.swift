@@ -63,12 +63,13 @@ extension Volume {
             let outlived = try await left.outlived(context)
             let ousted = previous.flatMap { $0.isReleased || $0.token == token ? nil : $0 }
             try await volume.note(loss, outlived, ousted, isAccepted: acceptsLoss)
+            try await left.settleForeign(name, context)
+            // Nothing fails from here on: the older journals go, and this opening's alone proves whose the volume is.
             volume.removeReplayed(left.continuing)
         } catch {
             await volume.abandon(deletingJournal: !left.continuing.isEmpty)
             throw error
         }
-        try await left.settleForeign(name, context)
         return volume
     }
 
