@@ -6,26 +6,33 @@ import Synchronization
 final class Listener: Sendable {
     /// As bound: with the port that was chosen.
     let address: NBDAddress
+    /// It does not block: the thread polls it together with the pipe that ends it.
     private let descriptor: Int32
+    /// Somebody else's is our successor's too: it goes on to listen when we stop, and its clients wait.
+    private let isOurs: Bool
     /// The socket file as we made it, so that a successor's is not removed.
     private let file: (path: String, device: dev_t, inode: ino_t)?
     private let isStopped = Atomic(false)
+    private let stopping: WakePipe
 
     init(_ address: NBDAddress) throws(StorageError) {
+        stopping = try WakePipe()
         switch address {
         case .tcp(let host, let port):
             (descriptor, self.address) = try ListeningSocket.tcp(host, port)
-            file = nil
+            (isOurs, file) = (true, nil)
         case .unix(let path, let mode):
             descriptor = try ListeningSocket.unix(path, mode)
             self.address = address
             file = ListeningSocket.identity(path).map { (path, $0.device, $0.inode) }
+            isOurs = true
         case .inherited(let inherited):
             descriptor = try ListeningSocket.adopt(inherited)
             self.address = address
             // Its file belongs to who made it.
-            file = nil
+            (isOurs, file) = (false, nil)
         }
+        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
     }
     deinit { close(descriptor) }
 
@@ -34,26 +41,31 @@ final class Listener: Sendable {
         try DedicatedThread.run("nbd-accept") { [self] in accept(accepted) }
     }
 
-    /// Ends accepting and removes the socket file. A client that is accepted in this moment may still be reported.
+    /// Ends accepting and removes the socket file. Clients that wait to be accepted are reported still, and so is one
+    /// that is accepted in this moment; those of an inherited socket are left to our successor.
     func stop() {
+        if isOurs { shutdown(descriptor, Int32(SHUT_RDWR)) }
         isStopped.store(true, ordering: .sequentiallyConsistent)
-        shutdown(descriptor, Int32(SHUT_RDWR))
+        stopping.wake()
         if let file, let now = ListeningSocket.identity(file.path), now == (file.device, file.inode) {
             unlink(file.path)
         }
     }
 
     private func accept(_ accepted: @Sendable (SocketTransport) -> Void) {
-        while !isStopped.load(ordering: .sequentiallyConsistent) {
+        while true {
+            stopping.waitUntilReadable(or: descriptor)
+            let isOver = isStopped.load(ordering: .sequentiallyConsistent)
+            if isOver, !isOurs { return }
             let client = Glibc.accept(descriptor, nil, nil)
             if client >= 0 {
                 _ = fcntl(client, F_SETFD, FD_CLOEXEC)
                 accepted(SocketTransport(owning: client, peer: PeerSocket.prepare(client)))
+            } else if isOver || errno == EINVAL || errno == EBADF {
+                return
             } else if errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS {
                 // Clients wait in the backlog until a descriptor is free.
                 usleep(50_000)
-            } else if errno == EINVAL || errno == EBADF {
-                return
             }
         }
     }

@@ -49,8 +49,6 @@ enum ListeningSocket {
             throw StorageError(.invalid, "descriptor \(descriptor) is no socket that listens")
         }
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-        // `accept` blocks a thread of its own.
-        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
         return descriptor
     }
 

@@ -27,11 +27,8 @@ final class RawClient {
         let code = withUnsafeBytes(of: &address) {
             connect(descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
         }
-        guard code == 0 else {
-            let code = errno
-            close(descriptor)
-            throw Failure(text: "connect: \(code)")
-        }
+        // It is whole: `deinit` closes the descriptor.
+        guard code == 0 else { throw Failure(text: "connect: \(errno)") }
         setTimeout()
     }
     /// Over TCP, on this machine.
@@ -44,11 +41,8 @@ final class RawClient {
         let code = withUnsafeBytes(of: &address) {
             connect(descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
         }
-        guard code == 0 else {
-            let code = errno
-            close(descriptor)
-            throw Failure(text: "connect: \(code)")
-        }
+        // It is whole: `deinit` closes the descriptor.
+        guard code == 0 else { throw Failure(text: "connect: \(errno)") }
         setTimeout()
     }
     init(adopting descriptor: Int32) {
