@@ -78,7 +78,7 @@ extension Volume {
     func announce(_ failure: StorageError) {
         switch failure.code {
         case .cancelled: break
-        case .fenced: event(.fenced, "another writer owns the volume, nothing is acknowledged any more: \(failure)")
+        case .fenced: event(.fenced, "this server lost the volume: \(failure)")
         case .corrupt: event(.corruptObject, "the volume serves no more: \(failure)")
         default: event(.volumeFailed, "the volume serves no more until it is attached again: \(failure)")
         }
