@@ -53,6 +53,16 @@ class Resources:
         for stop in reversed(self.stops):
             stop()
 
+    def address(self):
+        """One of this machine's own that is not the loopback one: clients over it count as another machine's."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            # Nothing is sent: the kernel only looks for a route.
+            probe.connect(("192.0.2.1", 9))
+            own = probe.getsockname()[0]
+        if own.startswith("127."):
+            raise RuntimeError("this machine has no address but the loopback one")
+        return own
+
     def moto(self):
         """Quick to start, and takes any signature."""
         python = next(

@@ -7,7 +7,7 @@ import pathlib
 import random
 
 from devices import Device
-from harness import KIB, Background, check, equal, mark, wait_until
+from harness import KIB, Background, Failure, check, equal, mark, wait_until
 
 
 class Files:
@@ -129,3 +129,38 @@ def test_fio_on_a_block_device_does_not_notice_that_zerofs_is_killed(t):
     t.run("fio", *common, "--verify_only", *each, timeout=60)
     device.close()
     store.zerofs("verify", "--deep")
+
+
+@mark(limit=300, needs=("devices",), alone=True)
+def test_a_mounted_file_system_goes_on_after_each_clean_restart(t):
+    """Its clients are in the middle of something when the server leaves, and reconnect. None of them waits for ever."""
+    store, server = t.served(size="1G")
+    device = Device(t, server.uri()).format("ext4")
+    device.mount("-o", "discard")
+    folders = [device.mountpoint / str(i) for i in range(4)]
+    for folder in folders:
+        folder.mkdir()
+    files = [Files(folder) for folder in folders]
+    writing = [Background(one.work) for one in files]
+    for round in range(60 if t.full else 6):
+        server.stop()
+        store.configure({"durability": "journal" if round % 2 else "store"})
+        server.start()
+        before = [len(one.done) for one in files]
+        try:
+            wait_until(
+                lambda: all(len(one.done) > b + 1 for one, b in zip(files, before)) or any(w.error for w in writing),
+                40,
+                f"writing to go on after restart {round}",
+            )
+        except TimeoutError as late:
+            raise Failure(f"{late}; a client that asks itself is told: {device.answer(server.uri())}") from None
+    for one in writing:
+        one.join()
+    device.unmount()
+    device.fsck()
+    device.mount()
+    for one in files:
+        Files.check(one.folder, one.done, "after all restarts")
+    device.unmount()
+    device.close()
