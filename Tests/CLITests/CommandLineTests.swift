@@ -13,6 +13,8 @@ import Volumes
             ["create", "a b", "--size", "1G"],
             ["create", "a@b", "--size", "1G"], ["create", "v", "--size", "0"], ["create", "v", "--size", "2P"],
             ["list", "--nonsense"], ["rollback", "v", "--force"], ["list", "--log-level", "loud"],
+            ["accept", "v@s"], ["journals", "drop"], ["branch", "--from-journal", "feedfeed"],
+            ["branch", "--from-journal", "feedfeed", "a", "b"], ["branch", "--from-journal", "fee", "a"],
             ["init", "--store", "ftp://x"], ["init", "--store", "s3://b", "--key-file", "a", "--passphrase-file", "b"],
         ] {
             let ending = try await zerofs.run(arguments)
@@ -26,7 +28,8 @@ import Volumes
         let zerofs = try await ZerofsBinary.withStore()
         for arguments in [
             ["info", "nope"], ["snapshot", "nope"], ["delete", "nope@s"], ["branch", "nope", "new"],
-            ["hold", "nope", "t"],
+            ["hold", "nope", "t"], ["accept", "nope"], ["journals", "drop", "feedfeed", "--force"],
+            ["branch", "--from-journal", "feedfeed", "new"],
             ["list", "--config", "nowhere.toml"],
         ] {
             let ending = try await zerofs.run(arguments)

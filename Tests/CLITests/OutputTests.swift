@@ -62,6 +62,23 @@ func report(_ name: String, parent: String? = nil, created: String = "2026-01-01
         #expect(lines[2] == "pg-prod@monday  snapshot    1G       1M      4K  2026-01-01T00:00:00Z  pg-prod")
     }
 
+    /// What the store lacks is unknown where the journal's place in the volume's history is gone.
+    @Test func leftOverJournalsSayWhatTheStoreLacks() {
+        func journal(_ volume: String?, _ missing: UInt64?, isComplete: Bool) -> JournalReport {
+            JournalReport(
+                id: "3f2a91c04711", volume: volume, volumeID: "00", epoch: 1, created: "2026-01-01T00:00:00Z",
+                owner: volume.map { _ in "db2" }, writes: 3, bytes: 12288, writesMissing: missing,
+                bytesMissing: missing.map { $0 * 4096 }, isComplete: isComplete, diskBytes: 1 << 20)
+        }
+        let lines = JournalTable.lines([journal("pg-prod", 2, isComplete: true), journal(nil, nil, isComplete: false)])
+        #expect(
+            lines.map { $0.split(separator: " ").dropFirst().joined(separator: " ") } == [
+                "VOLUME CREATED WRITES MISSING BYTES MISSING COMPLETE OPEN ON",
+                "pg-prod 2026-01-01T00:00:00Z 3 2 12K 8K yes db2",
+                "(deleted) 2026-01-01T00:00:00Z 3 ? 12K ? no",
+            ])
+    }
+
     @Test func damageIsNamedWithItsBlocks() {
         var report = VerifyReport(deep: true)
         report.objectsChecked = 3
