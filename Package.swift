@@ -119,13 +119,15 @@ let package = Package(
                 name: "StoreConformance", dependencies: ["StoreCore", "ObjectStorage"], path: "Tests/StoreConformance",
                 swiftSettings: settings),
             .target(name: "CSimulationExecutor", path: "Tests/C/CSimulationExecutor"),
+            // Replaces the process's threads by such as take turns, for the same program alone.
+            .target(name: "CSimulationThreads", path: "Tests/C/CSimulationThreads"),
             // Replaces the process's random source: nothing but the simulator may link it.
             .target(name: "CSimulationRandom", path: "Tests/C/CSimulationRandom"),
             .target(
                 name: "Simulation",
                 dependencies: [
-                    "CSimulationExecutor", "StoreCore", "Codec", "ObjectStorage", "BlockMap", "Cleaner", "Volumes",
-                    logging,
+                    "CSimulationExecutor", "CSimulationThreads", "StoreCore", "Codec", "ObjectStorage", "BlockMap",
+                    "Cleaner", "Volumes", "NBD", logging,
                 ], path: "Tests/Simulation", swiftSettings: settings),
             // Runs zerofs-sim as a program: a test process must not link it, nor share its executor.
             .testTarget(name: "SimulationTests", dependencies: ["StoreCore"], swiftSettings: settings),

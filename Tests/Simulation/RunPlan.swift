@@ -20,6 +20,8 @@ struct RunPlan: Sendable {
     var incidentsPerMinute: Double
     var volume: VolumeSettings
     var diskCacheBytes: UInt64
+    /// Nil where clients use the engine's devices themselves.
+    var nbd: NBDPlan?
 
     init(_ random: inout SplitMix64) {
         func any(_ count: UInt64) -> Int { Int(random.next() % count) }

@@ -1,7 +1,7 @@
 import CSimulationExecutor
 public import StoreCore
 
-/// The simulation's executor and clock: one thread, one seed, one run.
+/// The simulation's executor and clock: one thing at a time, one seed, one run.
 ///
 /// Every job of the Swift runtime comes here instead of going to a thread pool. The loop picks one of the ready jobs by
 /// the seed, runs it to its next suspension, and lets virtual time pass; when none is ready, time jumps to the next
@@ -10,8 +10,8 @@ public import StoreCore
 /// Each job belongs to a process, the one that ran when it became ready, and a process can be killed or stopped between
 /// two jobs. `SimulatedProcess.world` is the test itself: it is never stopped.
 ///
-/// One scheduler lives at a time, on the thread that calls `run`; nothing here is locked, and everything here may be
-/// called from jobs and timers only.
+/// One scheduler lives at a time; nothing here is locked, and everything here may be called from jobs, timers and
+/// simulated threads only, of which one runs at a time.
 public final class Scheduler: @unchecked Sendable {
     /// How the next job is chosen; seeds take turns, because each finds what another does not.
     public enum Order: CaseIterable, Sendable {
@@ -38,6 +38,7 @@ public final class Scheduler: @unchecked Sendable {
     /// Called between two jobs: the place for a SIGKILL at any step.
     public var beforeStep: (() -> Void)?
     public let trace: Trace
+    let threads = SimulatedThreads()
 
     private let order: Order
     private var ready: [Work] = []
@@ -67,6 +68,7 @@ public final class Scheduler: @unchecked Sendable {
         self.trace = trace
         current = world
         world.scheduler = self
+        threads.scheduler = self
     }
 
     /// Runs `body` as the world's first task until it ends, and everything beside it. Throws what it throws, and
@@ -75,7 +77,10 @@ public final class Scheduler: @unchecked Sendable {
         Self.capture()
         precondition(Self.running == nil, "one simulation at a time")
         Self.running = self
-        defer { Self.running = nil }
+        defer {
+            threads.endAll()
+            Self.running = nil
+        }
         nonisolated(unsafe) var outcome: Result<Void, any Error> = .success(())
         Task {
             do { try await body() } catch { outcome = .failure(error) }
@@ -222,6 +227,7 @@ public final class Scheduler: @unchecked Sendable {
             scheduler.enqueue(job)
         }
         precondition(missing == 0, "this Swift runtime lacks hook \(missing)")
+        SimulatedThreads.capture()
     }
 }
 

@@ -25,7 +25,9 @@ public struct SeedRun: Sendable {
     ) -> SeedRun {
         let trace = Trace(linesMax: linesMax, printsLines: printsLines)
         let scheduler = Scheduler(seed: seed, trace: trace)
-        let world = World(seed: seed, scheduler: scheduler) { scenario?.prepare(&$0) }
+        let world = World(seed: seed, scheduler: scheduler) { plan in
+            if let scenario { scenario.prepare(&plan) } else { plan.serveOverNBD(seed: seed) }
+        }
         var run = SeedRun(seed: seed)
         do {
             try scheduler.run {

@@ -10,6 +10,8 @@ final class Server: @unchecked Sendable {
     let host: SimulatedHost
     var process: SimulatedProcess?
     var engine: Engine?
+    /// Serves the engine's volumes, where clients come over NBD.
+    var nbd: NBDService?
     /// By volume: the device and the session that clients use.
     var open: [String: OpenVolume] = [:]
     /// It was told to take volumes over.
@@ -28,6 +30,7 @@ final class Server: @unchecked Sendable {
     /// The process is gone, and with it all that was open.
     func forget() {
         engine = nil
+        nbd = nil
         open = [:]
     }
 }

@@ -38,7 +38,7 @@ extension World {
         if sessions[open.session].isOver, server.open[name]?.session == open.session {
             server.open[name] = nil
             if let engine = server.engine {
-                _ = await attempt("detach", on: process) { await engine.detach(open.device) }
+                _ = await attempt("detach", on: process) { await self.detach(open.device, from: engine) }
             }
         }
     }

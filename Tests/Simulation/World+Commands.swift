@@ -183,7 +183,7 @@ extension World {
         // Clients of it here are sent away first.
         if let open = server.open.removeValue(forKey: name) {
             while changing[open.session, default: 0] != 0, process.isAlive { await scheduler.pass(5_000_000) }
-            _ = await attempt("detach", on: process) { await engine.detach(open.device) }
+            _ = await attempt("detach", on: process) { await self.detach(open.device, from: engine) }
         }
         doubtful.insert(name)
         let done = await attempt("delete \(name)", on: process, allowing: [.notFound]) {
@@ -207,7 +207,7 @@ extension World {
         defer { unlock(name) }
         guard let open = server.open.removeValue(forKey: name) else { return }
         while changing[open.session, default: 0] != 0, process.isAlive { await scheduler.pass(5_000_000) }
-        _ = await attempt("detach", on: process) { await engine.detach(open.device) }
+        _ = await attempt("detach", on: process) { await self.detach(open.device, from: engine) }
         sessions[open.session].isOver = true
         guard latest[name] == open.session else { return }
         let done = await attempt("roll back to \(target)", on: process, allowing: [.notFound]) {
@@ -249,6 +249,7 @@ extension World {
         let session = open.session
         changing[session] = -1
         defer { changing[session] = 0 }
+        let connected = open.device as? NBDDevice
         let old = Int(open.device.size) / Sector.byteCount
         let new = max(64, old / 8 + draw(64) - 32) * 8
         guard new != old else { return }
@@ -258,6 +259,7 @@ extension World {
             sessions[session].changes[index].end = nextEvent()
         }
         sessions[session].changes.append(Change(kind: .resize(new), sectors: new..<new, begin: nextEvent()))
+        connected?.resizes += 1
         let done = await attempt("resize \(name)", on: process, allowing: lateAnswers(session)) {
             try await engine.resize(name, to: UInt64(new * Sector.byteCount), force: true)
         }
@@ -268,6 +270,7 @@ extension World {
             sessions[session].isOver = true
             return
         }
+        connected?.size = UInt64(new * Sector.byteCount)
         noteFlushed(Set(all), in: session, isPinned: true)
         count("resizes")
     }

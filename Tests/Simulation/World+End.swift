@@ -69,7 +69,7 @@ extension World {
     private func deleteAll(on server: Server) async {
         guard let engine = server.engine, let process = server.process else { return }
         for (_, open) in server.open.sorted(by: { $0.key < $1.key }) {
-            _ = await attempt("detach", on: process) { await engine.detach(open.device) }
+            _ = await attempt("detach", on: process) { await self.detach(open.device, from: engine) }
         }
         // A rollback that was killed leaves its hold on the target, which keeps volume and snapshot from deletion.
         for report in await attempt("list", on: process, { try await engine.list() }) ?? [] {

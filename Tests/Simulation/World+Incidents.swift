@@ -56,7 +56,10 @@ extension World {
         for (_, volume) in open.sorted(by: { $0.key < $1.key }) {
             while changing[volume.session, default: 0] != 0, process.isAlive { await scheduler.pass(5_000_000) }
         }
-        let done: Void? = await attempt("close", on: process) { try await engine.close() }
+        let done: Void? = await attempt("close", on: process) {
+            await server.nbd?.stop()
+            try await engine.close()
+        }
         if done != nil {
             for (_, volume) in open where sessions[volume.session].survived == nil {
                 sessions[volume.session].stored.formUnion(acknowledged(in: volume.session))

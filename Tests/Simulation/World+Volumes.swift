@@ -20,11 +20,13 @@ extension World {
             sessions[before].holding = .stored
         }
         let missing: Set<ErrorCode> = doubtful.contains(name) ? [.notFound] : []
-        let device = await attempt("open \(name)", on: process, allowing: missing) { try await engine.attach(name) }
+        let device = await attempt("open \(name)", on: process, allowing: missing) {
+            try await self.attach(name, on: server)
+        }
         guard let device else { return nil }
         if sessions[before].host != server.host.name { sessions[before].holding = .stored }
         guard let found = await readAll(device, on: process) else {
-            _ = await attempt("detach", on: process) { await engine.detach(device) }
+            _ = await attempt("detach", on: process) { await self.detach(device, from: engine) }
             return nil
         }
         guard server.engine === engine else { return nil }
