@@ -11,8 +11,12 @@ extension Engine {
         let known = try await catalog.newest()
         let (record, snapshot) = try known.resolve(reference)
         if let snapshot {
+            let ended = try await epochWithoutRollback(of: snapshot, record)
             try await withoutClients([snapshot], of: record) {
-                try await catalog.commit { try $0.removeSnapshot(snapshot.id) }
+                try await catalog.commit { editor in
+                    if let ended { try editor.releaseRollbacks(of: record.id, upTo: ended) }
+                    try editor.removeSnapshot(snapshot.id)
+                }
             }
             return DeletedReport(names: ["\(reference)"])
         }
@@ -50,7 +54,10 @@ extension Engine {
             throw error
         }
         do {
-            try await catalog.commit { try $0.removeVolume(record.id, force: force) }
+            try await catalog.commit { editor in
+                try editor.releaseRollbacks(of: record.id, upTo: claimed.epoch)
+                try editor.removeVolume(record.id, force: force)
+            }
         } catch {
             // Only what was released before has nothing left to replay.
             if previous?.isReleased ?? true {

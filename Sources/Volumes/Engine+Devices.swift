@@ -180,6 +180,7 @@ extension Engine: DeviceDirectory {
             name: record.name, id: record.id, settings: settings.volume, context: context, marks: marks,
             takeOver: takeOver, acceptsLoss: acceptsLoss)
         if settings.snapshotsTakeOvers, volume.hasTakenOver { await keepTakenOver(record, volume) }
+        await releaseBrokenRollbacks(of: record, volume)
         return volume
     }
 

@@ -1,3 +1,4 @@
+import Logging
 import Snapshots
 public import StoreCore
 import Synchronization
@@ -35,20 +36,39 @@ extension Engine {
         volume.refuseWrites()
         defer { forget(record.id) }
         do {
-            let tag = "rollback-\(OperationID.random())"
+            let hold = RollbackHold(epoch: volume.epoch)
             let safety = try await pin(record, as: timedName("before-rollback-", of: record.id)) { editor in
-                try editor.hold(.snapshot(snapshot.id), tag: tag)
+                try editor.releaseRollbacks(of: record.id, upTo: volume.epoch)
+                try editor.hold(.snapshot(snapshot.id), tag: hold.tag)
             }
             try await volume.close { manifest in
                 manifest.state.map = target.state.map
                 manifest.state.sizeBytes = target.state.sizeBytes
             }
-            try await catalog.commit { try $0.release(.snapshot(snapshot.id), tag: tag) }
+            try await catalog.commit { try $0.release(.snapshot(snapshot.id), tag: hold.tag) }
             return safety
         } catch {
             await volume.abandon()
             throw error
         }
+    }
+
+    /// Who has just opened a volume shuts out all that held it before: what their rollbacks still hold is let go.
+    func releaseBrokenRollbacks(of record: VolumeRecord, _ volume: Volume) async {
+        guard catalog.lastSeen?.hasRollbackHolds(of: record.id, upTo: volume.epoch) ?? false else { return }
+        do {
+            try await catalog.commit { try $0.releaseRollbacks(of: record.id, upTo: volume.epoch) }
+        } catch {
+            log.warning("volume \(record.name): the next opening releases what a broken rollback holds: \(error)")
+        }
+    }
+
+    /// The last epoch whose rollbacks are over, by the volume's manifest; nil where none holds the snapshot.
+    func epochWithoutRollback(of snapshot: SnapshotRecord, _ record: VolumeRecord) async throws -> Epoch? {
+        guard snapshot.isHeldByRollback else { return nil }
+        let newest = try await manifest(of: record)
+        // Who released the volume has committed its last manifest; earlier epochs are fenced.
+        return newest.owner?.isReleased ?? true ? newest.epoch : Epoch(newest.epoch.value - 1)
     }
 
     /// Throws `busy` when clients are connected to the volume.

@@ -168,6 +168,10 @@ extension Volume {
         let hasRoom =
             state.bufferedBytes == 0 || state.bufferedBytes + change.memoryBytes <= settings.writeBufferBytes
         guard hasRoom, state.frozen.count < Self.frozenMemtablesMax else {
+            // Where what is active leaves no room by itself, uploads make none either.
+            if !state.active.isEmpty, state.active.memoryBytes + change.memoryBytes > settings.writeBufferBytes {
+                sealActive(&state)
+            }
             return .mustWait(movements: state.movements)
         }
         let sequence = state.nextWrite

@@ -43,8 +43,7 @@ struct RunPlan: Sendable {
         volume = VolumeSettings()
         volume.durability = durability
         volume.segmentBytes = (16 << 10) << any(5)
-        // Room for the largest write beside a segment that is not full, or it would wait for ever.
-        volume.writeBufferBytes = max(volume.segmentBytes * (4 + any(8)), volume.segmentBytes + (96 << 10))
+        volume.writeBufferBytes = volume.segmentBytes * (4 + any(8))
         volume.checkpointSegments = 2 + any(12)
         volume.flushesInFlightMax = 1 + any(4)
         volume.journalFileBytes = (128 << 10) << any(2)

@@ -71,14 +71,6 @@ extension World {
         for (_, open) in server.open.sorted(by: { $0.key < $1.key }) {
             _ = await attempt("detach", on: process) { await self.detach(open.device, from: engine) }
         }
-        // A rollback that was killed leaves its hold on the target, which keeps volume and snapshot from deletion.
-        for report in await attempt("list", on: process, { try await engine.list() }) ?? [] {
-            for tag in report.holds where tag.hasPrefix("rollback-") {
-                let held = reference(report.name)
-                _ = await attempt("release", on: process) { try await engine.release(held, tag: tag) }
-                count("holds left by a rollback")
-            }
-        }
         guard let names = await attempt("list", on: process, { try await engine.exportNames() }) else {
             return fail("list does not end on a healthy store")
         }
