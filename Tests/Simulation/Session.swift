@@ -37,8 +37,9 @@ struct Session {
     var base: [UInt64]
     /// Contents and size when it was opened.
     var opened: [UInt64]
-    /// The process that serves it.
+    /// The process that serves it, and the epoch under which it does.
     var process = ""
+    var epoch: UInt64 = 0
     /// Of sessions before this one that are perhaps in a journal only, then its own.
     var changes: [Change] = []
     /// Promised to be in the store, in the journal: indices of changes.
@@ -130,10 +131,15 @@ struct PrefixSearch {
         }
     }
 
-    /// A prefix holds everything that was acknowledged before any of its members began.
+    /// A prefix holds everything that was acknowledged before any of its members began, and with a cut what it cut off.
     private mutating func include(_ index: Int) {
         guard prefix.insert(index).inserted else { return }
         let begin = changes[index].begin
+        if case .resize = changes[index].kind, index > 0, changes[index - 1].begin + 1 == begin,
+            case .zero = changes[index - 1].kind
+        {
+            prefix.insert(index - 1)
+        }
         for other in changes.indices where changes[other].isAcknowledged && changes[other].end < begin {
             prefix.insert(other)
         }

@@ -256,7 +256,6 @@ extension World {
         let index = sessions[session].changes.count
         if new < old {
             sessions[session].changes.append(Change(kind: .zero, sectors: new..<old, begin: nextEvent()))
-            sessions[session].changes[index].end = nextEvent()
         }
         sessions[session].changes.append(Change(kind: .resize(new), sectors: new..<new, begin: nextEvent()))
         connected?.resizes += 1
@@ -264,8 +263,10 @@ extension World {
             try await engine.resize(name, to: UInt64(new * Sector.byteCount), force: true)
         }
         let all = index..<sessions[session].changes.count
-        sessions[session].changes[all.upperBound - 1].end = nextEvent()
-        for change in all { sessions[session].changes[change].isAcknowledged = done != nil }
+        for change in all {
+            sessions[session].changes[change].end = nextEvent()
+            sessions[session].changes[change].isAcknowledged = done != nil
+        }
         guard done != nil else {
             sessions[session].isOver = true
             return

@@ -24,6 +24,10 @@ extension World {
             try await self.attach(name, on: server)
         }
         guard let device else { return nil }
+        let epoch = await epoch(of: name, engine, on: process)
+        if let earlier = superseded(name, process, epoch) {
+            return await goOn(with: earlier, device, on: server, engine)
+        }
         if sessions[before].host != server.host.name { sessions[before].holding = .stored }
         guard let found = await readAll(device, on: process) else {
             _ = await attempt("detach", on: process) { await self.detach(device, from: engine) }
@@ -32,12 +36,48 @@ extension World {
         guard server.engine === engine else { return nil }
         guard let before = latest[name], let prefix = judge(found, of: before) else { return nil }
         let session = begin(name, on: server, base: found)
+        sessions[session].epoch = epoch
         let old = sessions[before]
         let isFromStore = old.host != server.host.name || old.hasLostDisk || old.alternatives.contains(found)
         sessions[session].inherit(old, prefix, isFromStore: isFromStore)
         server.open[name] = Server.OpenVolume(device: device, session: session)
         count("recoveries")
         return server.open[name]
+    }
+
+    func epoch(of name: String, _ engine: Engine, on process: SimulatedProcess) async -> UInt64 {
+        let volumes = await attempt("statistics", on: process) { await engine.statistics().volumes }
+        return volumes?.first { $0.name == name }?.epoch ?? 0
+    }
+
+    /// The session of this very opening, where another host has taken the volume over meanwhile and this one has not
+    /// noticed yet: what it shows is what it had, and what it promises is judged by what its successor found.
+    private func superseded(_ name: String, _ process: SimulatedProcess, _ epoch: UInt64) -> Int? {
+        let session = sessions.last { $0.volume == name && $0.process == process.name && $0.epoch == epoch }
+        guard let session, epoch > 0, let newest = latest[name], session.number != newest,
+            sessions[newest].process != process.name
+        else { return nil }
+        return session.number
+    }
+    private func goOn(
+        with number: Int, _ device: any BlockDevice, on server: Server, _ engine: Engine
+    ) async -> Server.OpenVolume? {
+        guard let process = server.process else { return nil }
+        // What only it needed may be gone.
+        let found = await readAll(device, on: process, allowing: [.notFound, .corrupt])
+        guard let found, server.engine === engine else {
+            _ = await attempt("detach", on: process) { await self.detach(device, from: engine) }
+            return nil
+        }
+        let session = sessions[number]
+        var search = PrefixSearch(session, found: found)
+        if let problem = search.run(promised: acknowledged(in: number)) {
+            fail("\(session.volume), session \(number), opened once more: \(problem)")
+        }
+        sessions[number].isOver = false
+        server.open[session.volume] = Server.OpenVolume(device: device, session: number)
+        count("superseded and opened once more")
+        return server.open[session.volume]
     }
 
     func begin(_ name: String, on server: Server, base: [UInt64]) -> Int {
@@ -75,7 +115,9 @@ extension World {
     }
 
     /// Everything on a device, sector by sector; nil when it cannot be read now.
-    func readAll(_ device: any BlockDevice, on process: SimulatedProcess) async -> [UInt64]? {
+    func readAll(
+        _ device: any BlockDevice, on process: SimulatedProcess, allowing: Set<ErrorCode> = []
+    ) async -> [UInt64]? {
         var tags: [UInt64] = []
         let size = Int(device.size)
         tags.reserveCapacity(size / Sector.byteCount)
@@ -83,7 +125,7 @@ extension World {
         while tags.count * Sector.byteCount < size {
             let first = tags.count
             let bytes = min(256 << 10, size - first * Sector.byteCount)
-            let part = await attempt("read \(device.name)", on: process) {
+            let part = await attempt("read \(device.name)", on: process, allowing: allowing) {
                 let buffer = IOBuffer(count: bytes)
                 try await device.read(at: UInt64(first * Sector.byteCount), into: buffer)
                 return Sector.tags(buffer, first: first)
