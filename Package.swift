@@ -127,7 +127,7 @@ let package = Package(
                 name: "Simulation",
                 dependencies: [
                     "CSimulationExecutor", "CSimulationThreads", "StoreCore", "Codec", "ObjectStorage", "BlockMap",
-                    "Cleaner", "Volumes", "NBD", logging,
+                    "Cleaner", "Snapshots", "Volumes", "NBD", logging,
                 ], path: "Tests/Simulation", swiftSettings: settings),
             // Runs zerofs-sim as a program: a test process must not link it, nor share its executor.
             .testTarget(name: "SimulationTests", dependencies: ["StoreCore"], swiftSettings: settings),

@@ -34,6 +34,8 @@ public final class SimulatedBucket: @unchecked Sendable {
     public private(set) var requestCount = 0
     /// Looks at each request before it is sent; a scenario may answer with a fault of its choice.
     public var intercept: ((StoreCall) -> StoreFault?)?
+    /// Called with what each creation sends, whatever becomes of it.
+    public var onSending: ((ObjectKey, [UInt8]) -> Void)?
     /// Called after each effect.
     public var onEffect: ((Event) -> Void)?
     private var held: [String: [() -> Void]] = [:]

@@ -51,6 +51,7 @@ public final class SimulatedStore: ObjectStore, @unchecked Sendable {
     public func create(_ key: ObjectKey, _ bytes: [UInt8], sha256: Digest?) async throws -> CreateOutcome {
         let call = StoreCall(
             kind: .create, keys: [key], bytes: bytes, process: process.name, sent: scheduler.steps)
+        bucket.onSending?(key, bytes)
         return try await perform(call) { [bucket, process] in bucket.create(key, bytes, by: process) }
     }
     public func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> ObjectPage {

@@ -36,6 +36,7 @@ final class World: @unchecked Sendable {
     /// SIGKILL this one when that many jobs have run.
     var killing: (process: SimulatedProcess, step: UInt64)?
     private var events: UInt64 = 0
+    private var rules: ObjectRules?
 
     /// - Parameter change: of what the seed decided.
     init(seed: UInt64, scheduler: Scheduler, change: (inout RunPlan) -> Void = { _ in }) {
@@ -48,6 +49,7 @@ final class World: @unchecked Sendable {
         servers = (0..<plan.hostCount).map { number in
             Server(SimulatedHost("host\(number)", scheduler: scheduler))
         }
+        rules = ObjectRules(bucket) { [unowned self] in fail($0) }
         scheduler.beforeStep = { [unowned self] in killWhenDue() }
     }
 
