@@ -48,12 +48,13 @@ public struct Scenario: Sendable {
         },
         Scenario(name: "rollback-is-killed", hosts: 1, durability: nil) { world in await world.rollbackIsKilled() },
         Scenario(name: "delete-races-open", hosts: 2, durability: .store) { world in await world.deleteRacesOpen() },
+        Scenario(name: "two-open-at-once", hosts: 3, durability: .store) { world in await world.twoOpenAtOnce() },
     ]
 }
 
 extension World {
     /// Some changes by a client of `server`, and perhaps a flush.
-    fileprivate func use(_ server: Server, _ name: String = "v1", requests: Int, flushes: Bool = false) async {
+    func use(_ server: Server, _ name: String = "v1", requests: Int, flushes: Bool = false) async {
         for _ in 0..<requests {
             guard let process = server.process, let open = await open(name, on: server) else { return }
             await write(open, process)
@@ -61,7 +62,7 @@ extension World {
         guard flushes, let process = server.process, let open = server.open[name] else { return }
         await flush(open, process)
     }
-    fileprivate func restart(_ server: Server, takeOver: Bool) async {
+    func restart(_ server: Server, takeOver: Bool) async {
         if server.isUp { kill(server) }
         if await !start(server, takeOver: takeOver) { fail("\(server.host.name) does not start") }
     }
