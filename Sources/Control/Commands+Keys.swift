@@ -1,4 +1,3 @@
-import StoreCore
 public import Volumes
 
 public struct ListKeys: Command {
@@ -42,23 +41,5 @@ public struct PrintWitness: Command {
     public init() {}
     public func run(on store: any StoreCommands, progress: @escaping ProgressHandler) async throws -> Output {
         Output(witness: try await store.witness().text)
-    }
-}
-
-/// What a store without keys and history answers.
-extension StoreCommands {
-    private var unsupported: StorageError { StorageError(.unsupported, "this store cannot do that") }
-
-    public func listKeys(counting: Bool, progress: @escaping ProgressHandler) async throws -> KeysReport {
-        throw unsupported
-    }
-    public func rotateKeys(rewrite: Bool, progress: @escaping ProgressHandler) async throws -> RotationReport {
-        throw unsupported
-    }
-    public func rewriteKeys(progress: @escaping ProgressHandler) async throws -> RewriteReport { throw unsupported }
-    public func witness() async throws -> StoreWitness { throw unsupported }
-    public func problems(since witness: StoreWitness) async throws -> [String: String] { throw unsupported }
-    public func problems(of volume: String, belowEpoch epoch: UInt64) async throws -> [String: String] {
-        throw unsupported
     }
 }

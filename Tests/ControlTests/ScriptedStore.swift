@@ -65,6 +65,13 @@ final class ScriptedStore: StoreCommands {
         try note("drop journal \(id) \(force)")
         return Self.journal
     }
+    func listKeys(counting: Bool, progress: @escaping ProgressHandler) async throws -> KeysReport { throw keyless }
+    func rotateKeys(rewrite: Bool, progress: @escaping ProgressHandler) async throws -> RotationReport { throw keyless }
+    func rewriteKeys(progress: @escaping ProgressHandler) async throws -> RewriteReport { throw keyless }
+    func witness() async throws -> StoreWitness { throw keyless }
+    func problems(since witness: StoreWitness) async throws -> [String: String] { throw keyless }
+    func problems(of volume: String, belowEpoch epoch: UInt64) async throws -> [String: String] { throw keyless }
+    private var keyless: StorageError { StorageError(.unsupported, "this store has no keys and no history") }
     func accept(_ name: String) async throws -> AcceptedReport {
         try note("accept \(name)")
         return AcceptedReport(name: name, wasLost: true, noticed: "2026-01-02T03:04:05Z", reason: "power")

@@ -188,4 +188,10 @@ private struct NoStore: StoreCommands {
     func verify(_ reference: VolumeReference?, deep: Bool, progress: @escaping ProgressHandler) async throws
         -> VerifyReport
     { throw nothing }
+    func listKeys(counting: Bool, progress: @escaping ProgressHandler) async throws -> KeysReport { throw nothing }
+    func rotateKeys(rewrite: Bool, progress: @escaping ProgressHandler) async throws -> RotationReport { throw nothing }
+    func rewriteKeys(progress: @escaping ProgressHandler) async throws -> RewriteReport { throw nothing }
+    func witness() async throws -> StoreWitness { throw nothing }
+    func problems(since witness: StoreWitness) async throws -> [String: String] { throw nothing }
+    func problems(of volume: String, belowEpoch epoch: UInt64) async throws -> [String: String] { throw nothing }
 }
