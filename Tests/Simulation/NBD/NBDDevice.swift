@@ -7,9 +7,12 @@ final class NBDDevice: BlockDevice, @unchecked Sendable {
     let summary = "over NBD"
     let isReadOnly = false
     /// NBD tells nobody of a new size: who changes it, says so here.
-    var size: UInt64 = 0
+    var size: UInt64 = 0 {
+        didSet { resizesDone = resizes }
+    }
     /// How often somebody began to change it.
     var resizes = 0
+    private var resizesDone = 0
 
     private let service: NBDService
     private let scheduler: Scheduler
@@ -83,9 +86,10 @@ final class NBDDevice: BlockDevice, @unchecked Sendable {
         let known = connections.filter { $0.isUp && $0.hasAllocationContext }
         guard !known.isEmpty else { return [] }
         let request = NBDRequest(command: .blockStatus, offset: offset, length: count)
+        let resizesBefore = resizes
         do { _ = try await any(of: known).perform(request) } catch is NBDConnectionLost {
             // The read that follows goes on with another one.
-        } catch let refusal as NBDRefusal { throw error(refusal, request) }
+        } catch let refusal as NBDRefusal { throw error(refusal, request, since: resizesBefore) }
         return []
     }
 
@@ -96,15 +100,18 @@ final class NBDDevice: BlockDevice, @unchecked Sendable {
             do { return try await connection.perform(request) } catch is NBDConnectionLost {
                 scheduler.note("\(request.command) at \(request.offset) again")
             } catch let refusal as NBDRefusal {
-                // Somebody made the volume smaller meanwhile.
-                if resizes != resizesBefore { throw StorageError(.cancelled, "the volume has another size") }
-                throw error(refusal, request)
+                throw error(refusal, request, since: resizesBefore)
             }
         }
         throw StorageError(.unavailable, "\(name): every connection is lost")
     }
 
-    private func error(_ refusal: NBDRefusal, _ request: NBDRequest) -> StorageError {
+    private func error(_ refusal: NBDRefusal, _ request: NBDRequest, since resizesBefore: Int) -> StorageError {
+        let isBeyond = request.offset + request.length > size
+        // Somebody made the volume smaller before or meanwhile.
+        if isBeyond || resizes != resizesBefore || resizesDone != resizesBefore {
+            return StorageError(.cancelled, "\(name) has another size")
+        }
         let code: ErrorCode =
             switch refusal.number {
             case 1: .denied
