@@ -25,6 +25,7 @@ extension World {
         bucket.faults = StoreFaults()
         bucket.faults.latencyMax = 1_000_000
         bucket.outageEnd = 0
+        plan.nbd?.cuts = 0
         killing = nil
         for server in servers {
             server.host.disk.faults = DiskFaults()

@@ -16,7 +16,7 @@ final class World: @unchecked Sendable {
     let bucket: SimulatedBucket
     /// The workload's own; the scheduler has another.
     var random: SplitMix64
-    let plan: RunPlan
+    var plan: RunPlan
     let servers: [Server]
     private(set) var counts: [String: Int] = [:]
 
