@@ -17,9 +17,6 @@ public struct GCOptions: Sendable {
     public var rewrittenKeys: Set<DataKeyID> = []
     /// Bytes of such segments that one pass takes at most: their records are remembered meanwhile.
     public var rewriteBytesMax: UInt64 = 32 << 30
-    /// Superblocks of lower numbers go. They open with what an earlier passphrase or key file opens; only who has
-    /// opened the one of this number may say so.
-    public var superblockInForce: UInt64 = 0
 
     public var requestsInFlightMax = 16
     /// Records that the search for victims remembers, 12 bytes each.

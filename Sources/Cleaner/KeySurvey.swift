@@ -38,7 +38,7 @@ public struct KeyUsage: Hashable, Sendable {
 }
 
 /// Reads the header of every object: one LIST of everything, and a GET of 32 bytes each. What headers say is not
-/// authenticated; a forged one can only keep a key from being retired.
+/// authenticated: it can keep a key from being retired, and is not enough to retire one.
 public struct KeySurvey: Sendable {
     private let store: any ObjectStore
     /// Of live volumes, the epochs of which the newest manifest speaks.

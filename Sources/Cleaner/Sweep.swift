@@ -122,8 +122,8 @@ struct Sweep {
 extension Sweep {
     private func verdict(on name: ObjectName, _ object: ObjectInfo, _ catalog: CatalogSweep) -> Verdict {
         switch name {
-        case .unknown: .keep
-        case .superblock(let number): number < context.options.superblockInForce ? .delete : .keep
+        // Replaced superblocks are deleted by who has opened the one in force.
+        case .unknown, .superblock: .keep
         case .catalog(let number): catalog.isGarbage(number: number) ? .delete : .keep
         case .catalogPage(let number): catalog.isGarbage(page: object.key, number) ? .delete : .keep
         case .generation(let number): isGarbage(generation: number) ? .delete : .keep

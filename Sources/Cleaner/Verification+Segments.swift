@@ -1,4 +1,5 @@
 import BlockMap
+import Codec
 import ObjectStorage
 import SegmentLog
 import StoreCore
@@ -16,8 +17,12 @@ extension Verification {
             guard let reference = segments.references[id] else { continue }
             objects += 1
             if let size = present[id] {
-                guard size != UInt64(reference.byteCount) else { continue }
-                segments.suspects[id] = "it has \(size) bytes, expected \(reference.byteCount)"
+                if size != UInt64(reference.byteCount) {
+                    segments.suspects[id] = "it has \(size) bytes, expected \(reference.byteCount)"
+                } else if !context.keys.holds(reference.header.keyID) {
+                    segments.suspects[id] =
+                        "it is sealed under data key \(reference.header.keyID), which the superblock does not hold"
+                }
             } else if segments.relocations[id] == nil {
                 segments.suspects[id] = "it is missing"
                 damage.note(id.key.text, "it is missing", missing: true)

@@ -45,6 +45,13 @@ public final class KeyRing: Sendable {
         return other.keys.allSatisfy { id, key in known[id]?.secret.equals(key.secret) ?? false }
     }
 
+    /// A ring of its own that lacks some keys, to see whether anything still needs them. Traps where the current key is
+    /// among them.
+    public func without(_ ids: Set<DataKeyID>) -> KeyRing {
+        let (keys, current) = state.withLock { ($0.keys, $0.current) }
+        return KeyRing(keys: keys.filter { !ids.contains($0.key) }, current: current)
+    }
+
     var keys: [DataKeyID: Key] { state.withLock { $0.keys } }
     private var current: (id: DataKeyID, key: Key) {
         state.withLock { state in

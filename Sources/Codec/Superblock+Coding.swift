@@ -5,23 +5,24 @@ public import StoreCore
 ///     offset size
 ///          0   32  object header: kind 0, the current key's algorithm and id, the salt of the derivations below
 ///         32   16  store id, big-endian
-///         48    8  created, nanoseconds since 1970, little-endian
-///         56    1  unlocked by: 1 passphrase, 2 key file
-///         57    1  scrypt: log2 N   }
-///         58    1  scrypt: r        } 0 for a key file
-///         59    1  scrypt: p        }
-///         60    2  number of keys n, little-endian
-///         62    2  reserved: 0
-///         64  72n  keys, ascending by id:
+///         48    8  number, from 1, little-endian: that of its name
+///         56    8  created, nanoseconds since 1970, little-endian
+///         64    1  unlocked by: 1 passphrase, 2 key file
+///         65    1  scrypt: log2 N   }
+///         66    1  scrypt: r        } 0 for a key file
+///         67    1  scrypt: p        }
+///         68    2  number of keys n, little-endian
+///         70    2  reserved: 0
+///         72  72n  keys, ascending by id:
 ///                    0   4  id, little-endian
 ///                    4   1  algorithm
 ///                    5   3  reserved: 0
 ///                    8  16  salt
 ///                   24  48  data key, sealed, with its tag
-///     64+72n   32  HMAC-SHA256 of all before, under a key from the passphrase or key file
-///     96+72n    8  XXH3 of all before, little-endian: tells damage from a wrong key, and proves nothing
+///     72+72n   32  HMAC-SHA256 of all before, under a key from the passphrase or key file
+///    104+72n    8  XXH3 of all before, little-endian: tells damage from a wrong key, and proves nothing
 extension Superblock {
-    static let fixedBytes = 64
+    static let fixedBytes = 72
     private static let name = "superblock"
 
     public func encode() -> [UInt8] {
@@ -36,6 +37,7 @@ extension Superblock {
         var writer = ByteWriter(reserving: Self.fixedBytes + wrappedKeys.count * WrappedKey.encodedBytes)
         writer.raw(ObjectHeader(kind: .superblock, algorithm: algorithm, keyID: currentKeyID, salt: salt).bytes)
         writer.identifier(storeID)
+        writer.littleEndian(number)
         writer.timestamp(created)
         writer.raw(method.bytes)
         writer.littleEndian(UInt16(wrappedKeys.count))
@@ -51,6 +53,8 @@ extension Superblock {
         var reader = ByteReader(try Self.checked(bytes), object: Self.name)
         _ = try reader.raw(ObjectHeader.byteCount)
         let storeID = try reader.identifier()
+        let number = try reader.littleEndian(UInt64.self)
+        guard (1..<UInt64.max).contains(number) else { throw reader.corrupt("its number \(number) does not exist") }
         let created = try reader.timestamp()
         let method = try UnlockMethod(from: &reader)
         let count = Int(try reader.littleEndian(UInt16.self))
@@ -68,7 +72,8 @@ extension Superblock {
         let authenticator = Array(try reader.raw(HMACSHA256.byteCount))
         try reader.finish()
         self.init(
-            storeID: storeID, created: created, formatVersion: ObjectHeader.formatVersion, method: method,
+            storeID: storeID, number: number, created: created, formatVersion: ObjectHeader.formatVersion,
+            method: method,
             currentKeyID: header.keyID, salt: header.salt, wrappedKeys: keys, authenticator: authenticator)
     }
 

@@ -13,7 +13,9 @@ extension Superblock {
         storeID: UInt128 = .random(in: .min ... .max), created: Timestamp = SystemTime().now()
     ) throws(StorageError) -> (Superblock, KeyRing) {
         let keys = KeyRing.generate(algorithm: algorithm)
-        return (try Superblock(wrapping: keys, for: unlock, cost: cost, storeID: storeID, created: created), keys)
+        let superblock = try Superblock(
+            wrapping: keys, for: unlock, cost: cost, storeID: storeID, number: 1, created: created)
+        return (superblock, keys)
     }
 
     /// The store's keys. Throws `denied` with one clear line for the wrong passphrase or key file, or the wrong kind of
@@ -30,16 +32,17 @@ extension Superblock {
         return KeyRing(keys: keys, current: currentKeyID)
     }
 
-    /// The same store under another passphrase or key file. Objects stay as they are.
+    /// The next superblock: the same keys under another passphrase or key file. Objects stay as they are.
     ///
     /// Whoever knows the old passphrase and kept the old superblock still reads them: for that, add a key, and rewrite.
     public func rewrapped(
         from old: Unlock, to new: Unlock, cost: ScryptCost = .standard
     ) throws(StorageError) -> Superblock {
-        try Superblock(wrapping: try unlock(old), for: new, cost: cost, storeID: storeID, created: created)
+        try next(try unlock(old), for: new, cost: cost)
     }
 
-    /// With one more data key, which becomes the current one; objects under older keys stay readable.
+    /// The next superblock: with one more data key, which becomes the current one; objects under older keys stay
+    /// readable.
     /// - Parameter algorithm: nil keeps that of the current key.
     public func addingKey(
         _ unlock: Unlock, algorithm: CipherAlgorithm? = nil
@@ -54,8 +57,8 @@ extension Superblock {
         return try wrapped(KeyRing(keys: known.keys.merging([added: key]) { $1 }, current: added), unlock)
     }
 
-    /// Without some of its keys: what is sealed under them opens never again. The current key stays, so that no number
-    /// is given twice. Traps where it is among them.
+    /// The next superblock: without some of the keys. What is sealed under them opens never again. The current key
+    /// stays, so that no number is given twice. Traps where it is among them.
     public func retiring(_ ids: Set<DataKeyID>, _ unlock: Unlock) throws(StorageError) -> (Superblock, KeyRing) {
         precondition(!ids.contains(currentKeyID), "the current key is not retired")
         let known = try self.unlock(unlock)
@@ -64,20 +67,25 @@ extension Superblock {
 
     private func wrapped(_ keys: KeyRing, _ unlock: Unlock) throws(StorageError) -> (Superblock, KeyRing) {
         let cost = if case .passphrase(let cost) = method { cost } else { ScryptCost.standard }
-        return (try Superblock(wrapping: keys, for: unlock, cost: cost, storeID: storeID, created: created), keys)
+        return (try next(keys, for: unlock, cost: cost), keys)
+    }
+    private func next(_ keys: KeyRing, for unlock: Unlock, cost: ScryptCost) throws(StorageError) -> Superblock {
+        try Superblock(
+            wrapping: keys, for: unlock, cost: cost, storeID: storeID, number: number + 1, created: created)
     }
 
     private init(
-        wrapping keys: KeyRing, for unlock: Unlock, cost: ScryptCost, storeID: UInt128, created: Timestamp
+        wrapping keys: KeyRing, for unlock: Unlock, cost: ScryptCost, storeID: UInt128, number: UInt64,
+        created: Timestamp
     ) throws(StorageError) {
         try self.init(
-            wrapping: keys, for: unlock, cost: cost, storeID: storeID, created: created, salt: .random(),
-            keySalt: { _ in .random() })
+            wrapping: keys, for: unlock, cost: cost, storeID: storeID, number: number, created: created,
+            salt: .random(), keySalt: { _ in .random() })
     }
     /// For golden tests: a salt must never be used twice.
     init(
-        wrapping keys: KeyRing, for unlock: Unlock, cost: ScryptCost, storeID: UInt128, created: Timestamp, salt: Salt,
-        keySalt: (DataKeyID) -> Salt
+        wrapping keys: KeyRing, for unlock: Unlock, cost: ScryptCost, storeID: UInt128, number: UInt64,
+        created: Timestamp, salt: Salt, keySalt: (DataKeyID) -> Salt
     ) throws(StorageError) {
         guard cost.isAcceptable else { throw StorageError(.invalid, "the scrypt parameters are out of bounds") }
         let method: UnlockMethod = unlock.kind == .passphrase ? .passphrase(cost) : .keyFile
@@ -87,10 +95,10 @@ extension Superblock {
             wrapped.append(try WrappedKey(wrapping: key, id: id, under: master, storeID: storeID, salt: keySalt(id)))
         }
         let unsigned = Superblock(
-            storeID: storeID, created: created, formatVersion: ObjectHeader.formatVersion, method: method,
-            currentKeyID: keys.currentKeyID, salt: salt, wrappedKeys: wrapped, authenticator: [])
+            storeID: storeID, number: number, created: created, formatVersion: ObjectHeader.formatVersion,
+            method: method, currentKeyID: keys.currentKeyID, salt: salt, wrappedKeys: wrapped, authenticator: [])
         self.init(
-            storeID: storeID, created: created, formatVersion: unsigned.formatVersion, method: method,
+            storeID: storeID, number: number, created: created, formatVersion: unsigned.formatVersion, method: method,
             currentKeyID: keys.currentKeyID, salt: salt, wrappedKeys: wrapped,
             authenticator: HMACSHA256.authenticate(
                 unsigned.authenticatedBytes, key: try Self.authenticationKey(master, salt)))

@@ -8,6 +8,9 @@ public import StoreCore
 /// rivals who change it at the same time never use one key for two contents.
 public struct Superblock: Sendable {
     public let storeID: UInt128
+    /// Its place among the store's superblocks, from 1. The name of the object says the same and anyone can give that
+    /// to a copy; this is authenticated, so that an older superblock does not pass for the newest.
+    public let number: UInt64
     public let created: Timestamp
     /// Of the whole store; a zerofs that reads less must refuse it.
     public let formatVersion: UInt16

@@ -9,12 +9,13 @@ public final class HighWaterFile: Sendable {
     private struct State {
         var marks: HighWaterMarks
         var isDirty = false
-        var isSaving = false
     }
     private let path: String
     private let disk: any LocalDisk
-    /// Guards the marks and who writes the file.
+    /// Guards the marks.
     private let state: Mutex<State>
+    /// Held by who writes the file.
+    private let saving = AsyncLock()
 
     private init(path: String, marks: HighWaterMarks, disk: any LocalDisk) {
         self.path = path
@@ -63,21 +64,19 @@ public final class HighWaterFile: Sendable {
         }
     }
 
-    /// Makes what was observed durable, if there is news: at open, after a claim, at the end, and now and then. While
-    /// another save runs it does nothing; the next one takes what came in between.
+    /// Makes what was observed durable, if there is news: at open, after a claim, at the end, and now and then. When it
+    /// returns, all that was observed before it was called is in the file.
     public func save() async throws {
-        let text: String? = state.withLock { state in
-            guard state.isDirty, !state.isSaving else { return nil }
-            (state.isDirty, state.isSaving) = (false, true)
-            return state.marks.text
-        }
-        guard let text else { return }
-        do {
-            try await disk.put(path, Array(text.utf8))
-            state.withLock { $0.isSaving = false }
-        } catch {
-            state.withLock { ($0.isSaving, $0.isDirty) = (false, true) }
-            throw error
+        try await saving.withLock {
+            let text: String? = state.withLock { state in
+                defer { state.isDirty = false }
+                return state.isDirty ? state.marks.text : nil
+            }
+            guard let text else { return }
+            do { try await disk.put(path, Array(text.utf8)) } catch {
+                state.withLock { $0.isDirty = true }
+                throw error
+            }
         }
     }
 }

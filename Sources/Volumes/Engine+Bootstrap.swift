@@ -39,7 +39,7 @@ extension Engine {
     ) async throws -> Engine {
         let superblocks = SuperblockLog(store: store, workers: machine.workers)
         let opened = try await superblocks.open(unlock)
-        let marks = try await HighWaterFile.open(path: settings.dataDirectory + "/high-water", disk: machine.disk)
+        let marks = try await marks(in: settings.dataDirectory, machine)
         try marks.observe(.superblock, opened.number)
         let keys = StoreKeys(
             opened: opened, superblocks: superblocks, unlock: unlockAgain ?? { unlock }, marks: marks, log: log)
@@ -52,6 +52,10 @@ extension Engine {
         try marks.observe(.catalog, try await engine.catalog.newest().number)
         await engine.saveMarks()
         return engine
+    }
+
+    static func marks(in dataDirectory: String, _ machine: Machine) async throws -> HighWaterFile {
+        try await HighWaterFile.open(path: dataDirectory + "/high-water", disk: machine.disk)
     }
 
     private static func makeContext(

@@ -11,7 +11,7 @@ extension Engine {
     /// - Parameter counting: reads each object's header, to tell what lies under which key.
     public func listKeys(counting: Bool, progress: @escaping ProgressHandler) async throws -> KeysReport {
         try await storeKeys.refresh()
-        let (number, superblock) = try await storeKeys.superblocks.newest()
+        let superblock = storeKeys.superblock
         let usage = counting ? try await surveyKeys(progress) : [:]
         let held = superblock.keyIDs
         let keys = Set(held).union(usage.keys).sorted().map { id -> KeysReport.Key in
@@ -22,7 +22,7 @@ extension Engine {
                 lastObject: used?.last?.utcText)
         }
         return KeysReport(
-            storeID: superblock.storeID.hex, created: superblock.created.utcText, superblock: number,
+            storeID: superblock.storeID.hex, created: superblock.created.utcText, superblock: superblock.number,
             unlockedBy: superblock.method.name, derivation: superblock.method.derivation,
             cipher: superblock.algorithm.name, keys: keys)
     }
@@ -49,7 +49,7 @@ extension Engine {
         try await storeKeys.refresh()
         let current = keys.currentKeyID
         var report = RewriteReport(current: current)
-        let old = Set(try await storeKeys.superblocks.newest().superblock.keyIDs).subtracting([current])
+        let old = Set(storeKeys.superblock.keyIDs).subtracting([current])
         guard !old.isEmpty else { return report }
         let rewriting = KeyRewriting(engine: self, old: old, progress: progress)
         try await rewriting.run(&report)
@@ -59,6 +59,7 @@ extension Engine {
             return RewriteReport.Remainder(key: id.value, perKind: used.neededPerKind, examples: used.examples)
         }
         report.reasons += try await rewriting.reasonsToKeep()
+        if report.isFinished { report.reasons += try await rewriting.problemsWithoutOldKeys() }
         guard report.isFinished else { return report }
         let retired = try await storeKeys.superblocks.retire(old, try await storeKeys.unlock())
         try storeKeys.adopt(retired)
@@ -71,11 +72,13 @@ extension Engine {
     /// Lets another passphrase or key file open a store, and no longer the old one. Needs no engine, and disturbs none.
     ///
     /// Throws `denied` where neither opens it, `busy` where another change came first. May be repeated after a crash.
+    /// - Parameter dataDirectory: what it has seen of the store guards against one that was put back.
     /// - Returns: the superblock's number, and whether it was so already.
     public static func changeUnlock(
-        of store: any ObjectStore, from old: Unlock, to new: Unlock, machine: Machine = .system
+        of store: any ObjectStore, from old: Unlock, to new: Unlock, dataDirectory: String, machine: Machine = .system
     ) async throws -> (number: UInt64, wasDone: Bool) {
-        try await SuperblockLog(store: store, workers: machine.workers).rewrap(from: old, to: new)
+        let marks = try await marks(in: dataDirectory, machine).marks
+        return try await SuperblockLog(store: store, workers: machine.workers).rewrap(from: old, to: new, marks: marks)
     }
 
     func surveyKeys(_ progress: @escaping ProgressHandler) async throws -> [DataKeyID: KeyUsage] {

@@ -17,14 +17,14 @@ extension Engine {
         if !dryRun {
             for volume in await soundVolumes() { try await volume.checkpointNow() }
         }
-        var options = options
-        options.superblockInForce = storeKeys.superblockNumber
         let collector = GarbageCollector(
             store: store, keys: keys, catalog: catalog, maps: context.maps, time: context.time, options: options)
         do {
-            return try await collector.collect(dryRun: dryRun) {
+            let report = try await collector.collect(dryRun: dryRun) {
                 progress(ProgressReport(phase: $0, done: $1, total: $2))
             }
+            if !dryRun { try await storeKeys.deleteReplaced() }
+            return report
         } catch  where [.corrupt, .denied].contains(error.storageCode) {
             log.event(.gcStopped, "gc stopped before it deleted anything more: \(error)")
             throw error

@@ -45,6 +45,8 @@ extension Engine {
                 manifest.state.map = target.state.map
                 manifest.state.sizeBytes = target.state.sizeBytes
             }
+            try noteManifest(of: volume)
+            await saveMarks()
             try await catalog.commit { try $0.release(.snapshot(snapshot.id), tag: hold.tag) }
             return safety
         } catch {

@@ -7,10 +7,12 @@ import StoreCore
 /// host, but not for one that never saw the store.
 extension Engine {
     public func witness() async throws -> StoreWitness {
-        let (number, superblock) = try await storeKeys.superblocks.newest()
+        try await storeKeys.refresh()
+        let superblock = storeKeys.superblock
         let state = try await catalog.newest()
         var witness = StoreWitness(
-            storeID: superblock.storeID, superblock: number, catalog: try await version(catalog.objects, state.number))
+            storeID: superblock.storeID, superblock: superblock.number,
+            catalog: try await version(catalog.objects, state.number))
         for record in state.volumes {
             let manifest = try await manifest(of: record)
             let objects = NumberedObjects(prefix: Manifest.prefix(of: record.id), store: store)
@@ -28,12 +30,13 @@ extension Engine {
     /// catalog does not was deleted since, by whoever holds the keys: the catalog is authenticated.
     public func problems(since witness: StoreWitness) async throws -> [String: String] {
         var problems: [String: String] = [:]
-        let (number, superblock) = try await storeKeys.superblocks.newest()
+        try await storeKeys.refresh()
+        let superblock = storeKeys.superblock
         if superblock.storeID != witness.storeID {
             return ["superblock": "this is store \(superblock.storeID.hex), the witness is of \(witness.storeID.hex)"]
         }
-        if number < witness.superblock {
-            problems["superblock"] = Self.rolledBack("superblock", number, witness.superblock)
+        if superblock.number < witness.superblock {
+            problems["superblock"] = Self.rolledBack("superblock", superblock.number, witness.superblock)
         }
         let state = try await catalog.newest()
         problems.merge(try await compare(catalog.objects, state.number, witness.catalog, "catalog")) { first, _ in first

@@ -46,8 +46,7 @@ public final class Engine: Sendable {
         for volume in await takeOpenVolumes() {
             do {
                 try await volume.close(within: settings.volume.closeDeadline)
-                try marks.observe(
-                    .manifest(volume.id), volume.state.withLock { $0.manifestNumber }, since: HighWaterMarks())
+                try noteManifest(of: volume)
             } catch {
                 let isKept = settings.volume.isJournaled ? "what was not uploaded is in the journal" : "it is lost"
                 volume.event(.closedDirty, "the volume did not close cleanly, \(isKept): \(error)")
@@ -57,6 +56,12 @@ public final class Engine: Sendable {
         await context.fetcher.disk?.close()
         await saveMarks()
         if let failure { throw failure }
+    }
+
+    /// Notes the last manifest that a volume which was closed here has committed.
+    func noteManifest(of volume: Volume) throws {
+        let number = volume.state.withLock { $0.releasedNumber ?? $0.manifestNumber }
+        try marks.observe(.manifest(volume.id), number, since: HighWaterMarks())
     }
 
     /// Marks that are not saved only guard less.

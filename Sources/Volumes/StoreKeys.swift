@@ -23,12 +23,12 @@ final class StoreKeys: Sendable {
     let unlock: UnlockSource
     private let marks: HighWaterFile
     private let log: Logger
-    /// Guards the number of the superblock that the ring was read from.
-    private let number: Mutex<UInt64>
+    /// Guards the superblock in force, as far as is known here.
+    private let inForce: Mutex<OpenedSuperblock>
     private let lock = AsyncLock()
 
     init(
-        opened: NumberedSuperblock, superblocks: SuperblockLog, unlock: @escaping UnlockSource, marks: HighWaterFile,
+        opened: OpenedSuperblock, superblocks: SuperblockLog, unlock: @escaping UnlockSource, marks: HighWaterFile,
         log: Logger
     ) {
         ring = opened.keys
@@ -36,38 +36,43 @@ final class StoreKeys: Sendable {
         self.unlock = unlock
         self.marks = marks
         self.log = log
-        number = Mutex(opened.number)
+        inForce = Mutex(opened)
     }
 
-    /// Of the superblock in force, as far as is known here.
-    var superblockNumber: UInt64 { number.withLock { $0 } }
+    /// The superblock in force, as far as is known here.
+    var superblock: Superblock { inForce.withLock { $0.superblock } }
 
     /// Looks whether there is a newer superblock, and takes its keys over: one LIST where there is none.
     func refresh() async throws {
         try await lock.withLock {
-            let known = marks.marks
+            var known = marks.marks
             guard let newest = try await superblocks.objects.newestNumber() else { return }
-            try marks.observe(.superblock, newest, since: known)
-            guard newest > superblockNumber else { return }
+            // Compared, and noted only when it was opened: anyone can give an object a high number.
+            try known.observe(.superblock, newest)
+            guard newest > superblock.number else { return }
             try adopt(try await superblocks.open(try await unlock()))
         }
     }
 
-    /// Throws `corrupt` for an old superblock that somebody put back under a higher number: it would bring retired keys
-    /// to life, and gc would take the genuine one for replaced.
-    func adopt(_ opened: NumberedSuperblock) throws {
-        let isNews = try number.withLock { number in
-            guard opened.number <= number || opened.keys.currentKeyID >= ring.currentKeyID else {
+    /// Throws `corrupt` for a superblock of another history, in which the store was put back to an earlier state and
+    /// its keys were changed then: gc would take the one in force for replaced.
+    func adopt(_ opened: OpenedSuperblock) throws {
+        let isNews = try inForce.withLock { known in
+            guard opened.number <= known.number || opened.keys.currentKeyID >= ring.currentKeyID else {
                 throw StorageError.corrupt(
                     superblocks.objects.key(opened.number).text,
-                    "it lacks data key \(ring.currentKeyID), which is in use: an older superblock was put in its place")
+                    "it lacks data key \(ring.currentKeyID), which is in use: an older store was put in its place")
             }
-            defer { number = max(number, opened.number) }
-            return try ring.adopt(opened.keys)
+            let isNews = try ring.adopt(opened.keys)
+            if opened.number > known.number { known = opened }
+            return isNews
         }
         try marks.observe(.superblock, opened.number, since: HighWaterMarks())
         if isNews { log.notice("data key \(ring.currentKeyID) is in use for new objects") }
     }
+
+    /// Deletes the superblocks that the one in force here replaced, where a crash came before.
+    func deleteReplaced() async throws { try await superblocks.deleteOlder(than: inForce.withLock { $0 }) }
 
     /// Returns when the key is known, or cannot be; whoever needs it says so then.
     func learn(_ id: DataKeyID, metIn object: ObjectKey) async {

@@ -31,7 +31,7 @@ extension Volume {
         try await checkpointNow(within: nil)
         // No compaction may commit behind the release: it would edit the map that a rollback put in place.
         try await endCheckpoints()
-        _ = try await persisting {
+        let released = try await persisting {
             // After an answer that got lost it is in force already, and is made again: the epoch is still ours, so
             // that nothing came in between.
             try await self.manifests.commit(as: self.epoch) { manifest in
@@ -40,6 +40,7 @@ extension Volume {
                 manifest.release()
             }
         }
+        state.withLock { $0.releasedNumber = released.number }
     }
 
     /// From now on writes are refused; what was written is still read, flushed and captured.

@@ -110,6 +110,8 @@ struct EngineState {
     var frozen: [FrozenMemtable] = []
     var layout: MapLayout
     var manifestNumber: UInt64
+    /// Of the manifest that released the volume; its map may be another than the one here.
+    var releasedNumber: UInt64?
     /// The last encoded segment.
     var log: LogState
     /// The last frozen one; equal to `log` when the memtable holds nothing that a checkpoint would cover.

@@ -79,7 +79,24 @@ import Testing
     @Test(arguments: [(63, 8, 1), (23, 8, 1), (20, 8, 1), (19, 16, 1), (0, 8, 1), (17, 0, 1), (17, 8, 0), (17, 8, 255)])
     func hostileScryptCostTakesNoMemory(logN: UInt8, blockSize: UInt8, parallelism: UInt8) throws {
         var bytes = try create(Self.passphrase).0.encode()
-        bytes.replaceSubrange(57..<60, with: [logN, blockSize, parallelism])
+        bytes.replaceSubrange(65..<68, with: [logN, blockSize, parallelism])
+        let error = #expect(throws: StorageError.self) { try Superblock(decoding: resealed(bytes)) }
+        #expect(error?.code == .corrupt)
+    }
+
+    /// The next number is under the authenticator like all the rest (`everyForgedBitIsRefused`).
+    @Test func eachChangeHasTheNextNumber() throws {
+        let (first, _) = try create(Self.keyFile)
+        let second = try first.addingKey(Self.keyFile).0
+        let third = try second.retiring([DataKeyID(1)], Self.keyFile).0
+        let fourth = try third.rewrapped(from: Self.keyFile, to: Self.passphrase, cost: Self.cheap)
+        let read = try Superblock(decoding: fourth.encode())
+        #expect([first, second, third, fourth, read].map(\.number) == [1, 2, 3, 4, 4])
+    }
+
+    @Test(arguments: [0, UInt64.max]) func aNumberThatNothingCanFollowIsRefused(number: UInt64) throws {
+        var bytes = try create(Self.keyFile).0.encode()
+        bytes.replaceSubrange(48..<56, with: (0..<8).map { UInt8(truncatingIfNeeded: number >> (8 * UInt64($0))) })
         let error = #expect(throws: StorageError.self) { try Superblock(decoding: resealed(bytes)) }
         #expect(error?.code == .corrupt)
     }
@@ -120,20 +137,21 @@ import Testing
     @Test func goldenBytes() throws {
         let superblock = try Superblock(
             wrapping: fixedRing(), for: .keyFile([UInt8](repeating: 7, count: 32)), cost: .standard,
-            storeID: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff,
+            storeID: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff, number: 5,
             created: Timestamp(nanoseconds: 1_700_000_000_000_000_000),
             salt: Salt(0xa0a1_a2a3_a4a5_a6a7_a8a9_aaab_acad_aeaf),
             keySalt: { Salt(0xb0b1_b2b3_b4b5_b6b7_b8b9_babb_bcbd_bebf + UInt128($0.value)) })
         let bytes = """
             5a524653010000010100000000000000a0a1a2a3a4a5a6a7a8a9aaabacadaeaf
             00112233445566778899aabbccddeeff
+            0500000000000000
             00002a36fe9c9717
             0200000001000000
             0100000001000000
             b0b1b2b3b4b5b6b7b8b9babbbcbdbec0
             1de57bfcfda4aad50d15bd943fc5330693605f804da68b2ada518c0b71565133f4d93106fd7bccd890bfee54825a0cbe
-            3e503c37418f46becf454a7072f9a4c2fd8094719a96598a6f86c99f88a2979d
-            5101b179bd33b039
+            ce583bd8f16e7c128a2d97b11c85e0e78bb81e12d041b42c704459a3bf46e3dd
+            f47cec17a1e95d3c
             """
         #expect(superblock.encode() == hex(bytes))
     }

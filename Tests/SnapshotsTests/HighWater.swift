@@ -1,4 +1,5 @@
 import StoreCore
+import Synchronization
 import Testing
 
 @testable import Snapshots
@@ -33,6 +34,26 @@ import Testing
         try await disk.removeDirectory(folder)
     }
 
+    /// Who saves while another does is not put off: a process may end right after it.
+    @Test func aSaveThatReturnsHasSavedWhatCameBefore() async throws {
+        let disk = SlowDisk()
+        let file = try await HighWaterFile.open(path: "/marks", disk: disk)
+        try file.observe(.catalog, 5)
+        let first = Task { try await file.save() }
+        while disk.puts.withLock({ $0.isEmpty }) { await Task.yield() }
+        try file.observe(.catalog, 6)
+        let second = Task {
+            try await file.save()
+            return disk.file.withLock { $0 }
+        }
+        // Time for the second to get where it waits, or wrongly returns.
+        for _ in 0..<100 { await Task.yield() }
+        disk.letGo()
+        try await first.value
+        let saved = try #require(try await second.value)
+        #expect(try HighWaterMarks(parsing: String(decoding: saved, as: UTF8.self), file: "f")[.catalog] == 6)
+    }
+
     @Test func theTextComesBackWhole() throws {
         var marks = HighWaterMarks()
         try marks.observe(.catalog, 7)
@@ -48,4 +69,44 @@ import Testing
             try HighWaterMarks(parsing: text.replacing("catalog", with: "catalogue"), file: "f")
         }
     }
+}
+
+/// Holds one small file, and its first replacement back until it is let go.
+private final class SlowDisk: LocalDisk {
+    let file = Mutex<[UInt8]?>(nil)
+    let puts = Mutex<[[UInt8]]>([])
+    private let gate = Mutex<(isOpen: Bool, waiting: CheckedContinuation<Void, Never>?)>((false, nil))
+
+    func letGo() {
+        gate.withLock { gate in
+            gate.isOpen = true
+            return gate.waiting
+        }?.resume()
+    }
+    func put(_ path: String, _ bytes: [UInt8]) async throws {
+        puts.withLock { $0.append(bytes) }
+        await withCheckedContinuation { continuation in
+            let isOpen = gate.withLock { gate in
+                if !gate.isOpen { gate.waiting = continuation }
+                return gate.isOpen
+            }
+            if isOpen { continuation.resume() }
+        }
+        file.withLock { $0 = bytes }
+    }
+    func read(_ path: String) async throws -> [UInt8] {
+        guard let bytes = file.withLock({ $0 }) else { throw StorageError(.notFound, path) }
+        return bytes
+    }
+
+    private static let other = StorageError(.unsupported, "no other files")
+    func bootID() async throws -> UInt128 { 1 }
+    func makeDirectory(_ path: String, isNew: Bool) async throws { throw Self.other }
+    func create(_ path: String, zeroFilled byteCount: Int) async throws -> any LocalFile { throw Self.other }
+    func createScratch(_ path: String) async throws -> any LocalFile { throw Self.other }
+    func open(_ path: String) async throws -> any LocalFile { throw Self.other }
+    func list(_ directory: String) async throws -> [String] { [] }
+    func remove(_ path: String) async throws {}
+    func removeDirectory(_ path: String) async throws {}
+    func syncDirectory(_ path: String) async throws {}
 }

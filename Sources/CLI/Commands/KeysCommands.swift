@@ -69,6 +69,10 @@ extension Keys {
                 until then it says what is left and why, and exits with 5. Let no gc of another
                 host run meanwhile.
 
+                Journals that are left over on other hosts cannot be seen from here, and do not
+                open once their key is retired: see before that `zerofs journals` shows none
+                on any host.
+
                 EXAMPLES:
                   zerofs keys rewrite
                 """)
@@ -133,7 +137,8 @@ extension Keys {
             }
             let opened = try await StoreFactory.open(
                 configuration.store, deadline: configuration.store.retryDeadline, log: log)
-            let (number, wasDone) = try await Engine.changeUnlock(of: opened.store, from: old, to: new)
+            let (number, wasDone) = try await Engine.changeUnlock(
+                of: opened.store, from: old, to: new, dataDirectory: configuration.data.directory)
             let setting = keys.keyFile != nil ? "key_file" : "passphrase_file"
             let path = keys.keyFile ?? keys.passphraseFile
             if output.json {

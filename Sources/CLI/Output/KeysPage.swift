@@ -29,7 +29,10 @@ enum KeysPage {
             "rewritten: \(report.segmentsRewritten) segments of \(ByteSize.format(report.bytesRewritten)), "
                 + "\(report.mapsRewritten) maps"
         ]
-        if !report.retired.isEmpty { lines.append("retired: data keys \(list(report.retired))") }
+        if !report.retired.isEmpty {
+            lines.append("retired: data keys \(list(report.retired))")
+            lines.append("what other hosts have left in journals under these does not open any more")
+        }
         for rest in report.remaining {
             lines.append("kept: data key \(rest.key), which is still needed for")
             for (kind, count) in rest.perKind.sorted(by: { $0.key < $1.key }) {

@@ -1,15 +1,16 @@
 import Synchronization
 
 /// Lets one task at a time through, in the order in which they came; unlike a mutex it may be held across `await`.
-/// Used for the order of manifest commits alone. Not reentrant.
-final class AsyncLock: Sendable {
+/// For what is rare: commits, saves. Not reentrant.
+public final class AsyncLock: Sendable {
     private struct State {
         var isHeld = false
         var waiters: [CheckedContinuation<Void, Never>] = []
     }
     private let state = Mutex(State())
 
-    func withLock<R>(_ body: () async throws -> R) async rethrows -> R {
+    public init() {}
+    public func withLock<R>(_ body: () async throws -> R) async rethrows -> R {
         await acquire()
         defer { release() }
         return try await body()
