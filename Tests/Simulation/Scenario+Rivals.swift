@@ -31,6 +31,25 @@ extension World {
             await restart(servers[0], takeOver: true)
         }
     }
+    /// A server that another has taken the volume from ends in order: it must not release what is not its own.
+    func supersededServerEnds() async {
+        await use(servers[0], requests: 10, flushes: true)
+        servers[0].process?.stop()
+        await restart(servers[1], takeOver: true)
+        guard await open("v1", on: servers[1]) != nil else { return fail("v1 does not open") }
+        if draw(2) == 0 { await use(servers[1], requests: 5, flushes: true) }
+        servers[0].process?.resume()
+        await endInOrder(servers[0])
+        await restart(servers[2], takeOver: false)
+        guard let engine = servers[2].engine, let process = servers[2].process else { return }
+        let third: Void? = await attempt("attach v1", on: process) {
+            let device = try await engine.attach("v1")
+            await engine.detach(device)
+        }
+        if third != nil { fail("v1 opens although another server has it") }
+        await use(servers[1], requests: 5, flushes: true)
+    }
+
     private func epoch(of open: Server.OpenVolume) -> UInt64 { sessions[open.session].epoch }
 
     /// Opens without the model's lock, and judges what it shows by what was promised before.

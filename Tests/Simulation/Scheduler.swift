@@ -73,7 +73,7 @@ public final class Scheduler: @unchecked Sendable {
 
     /// Runs `body` as the world's first task until it ends, and everything beside it. Throws what it throws, and
     /// `Stuck` when nothing can go on any more, or when it takes more than `stepsMax` jobs.
-    public func run(stepsMax: UInt64 = 20_000_000, _ body: @escaping @Sendable () async throws -> Void) throws {
+    public func run(stepsMax: UInt64 = 2_000_000, _ body: @escaping @Sendable () async throws -> Void) throws {
         Self.capture()
         precondition(Self.running == nil, "one simulation at a time")
         Self.running = self

@@ -156,7 +156,7 @@ extension World {
         }
     }
 
-    private func deleteSnapshot(on server: Server) async {
+    func deleteSnapshot(on server: Server) async {
         guard let engine = server.engine, let process = server.process else { return }
         let all = snapshots.keys.sorted()
         guard !all.isEmpty else { return }
@@ -243,15 +243,28 @@ extension World {
     func resize(on server: Server) async {
         guard let name = server.open.keys.sorted().first, await lock(name) else { return }
         defer { unlock(name) }
+        guard let session = server.open[name]?.session else { return }
+        for _ in 0..<100 where changing[session, default: 0] != 0 { await scheduler.pass(2_000_000) }
         guard let engine = server.engine, let process = server.process, let open = server.open[name],
-            changing[open.session, default: 0] == 0
+            open.session == session, changing[session, default: 0] == 0
         else { return }
-        let session = open.session
         changing[session] = -1
         defer { changing[session] = 0 }
-        let connected = open.device as? NBDDevice
         let old = Int(open.device.size) / Sector.byteCount
         let new = max(64, old / 8 + draw(64) - 32) * 8
+        // What was cut off must not come back with the room.
+        let sizes = new < old && draw(3) > 0 ? [new, old] : [new]
+        for size in sizes where !sessions[session].isOver {
+            await resize(name, open.device, to: size, in: session, of: engine, on: process)
+        }
+    }
+
+    private func resize(
+        _ name: String, _ device: any BlockDevice, to new: Int, in session: Int, of engine: Engine,
+        on process: SimulatedProcess
+    ) async {
+        let connected = device as? NBDDevice
+        let old = Int(device.size) / Sector.byteCount
         guard new != old else { return }
         let index = sessions[session].changes.count
         if new < old {

@@ -30,7 +30,7 @@ extension World {
         case 13:
             server.host.clockOffset += Int64(draw(2 * 86_400)) * 1_000_000_000 - 86_400_000_000_000
             count("clock jumps")
-        default: await restart(server)
+        default: await endInOrder(server)
         }
     }
 
@@ -49,7 +49,7 @@ extension World {
     }
 
     /// An orderly end: everything is in the bucket afterwards.
-    private func restart(_ server: Server) async {
+    func endInOrder(_ server: Server) async {
         guard let engine = server.engine, let process = server.process else { return }
         let open = server.open
         server.open = [:]
