@@ -79,6 +79,24 @@ import Testing
         #expect(XMLGuard.rootName(Array(file.utf8)) == nil)
     }
 
+    /// Foundation's parser ends the process at an instruction without data, wherever it finds one: also where it goes
+    /// on behind an error.
+    @Test(arguments: [
+        "<?d?>@", "@<?d?>", "<?xml?>@", "\n<?xml?>@", "<?xml version=\"1.0\"?><?d?>@",
+        "<?xml version=\"1.0\" \"><?d?>\"?>@", "<?xml version=\"1.0\" encodi><?d?>@",
+    ])
+    func instructionsAreRefused(form: String) {
+        for inside in ["<?d?>", "<x <?d?>", "<x a='<?d?>'>", "<x a=\"<?d?>", ""] {
+            let list = "<ListBucketResult>\(inside)<IsTruncated>false</IsTruncated></ListBucketResult>"
+            #expect(throws: StorageError.self) { try decode(form.replacing("@", with: list)) }
+        }
+    }
+    @Test(arguments: ["", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", "\u{feff}<?xml version='1.0'?>"])
+    func theDeclarationMayStandThere(declaration: String) throws {
+        let list = "<ListBucketResult xmlns=\"a>b\"><IsTruncated>false</IsTruncated></ListBucketResult>"
+        #expect(try decode(declaration + list).isTruncated == "false")
+    }
+
     /// The last hides closing tags where a careless count would see them.
     @Test(arguments: ["<a>", "<a x='/>'>", "<a x=\"</a>\">", "<a/ >"])
     func deepNestingIsAnErrorAndNoCrash(opening: String) {
