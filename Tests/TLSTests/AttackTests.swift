@@ -45,6 +45,68 @@ import Testing
                     pass
             """)
     }
+    /// CVE-2021-3716: somebody on the way negotiates in the client's name before STARTTLS, and the client, who knows
+    /// nothing of it, is then spoken to in a way that it did not choose.
+    @Test func whatWasNegotiatedBeforeTheUpgradeDoesNotCount() async throws {
+        try await run(
+            demand: .offered,
+            """
+            def go(s):
+                send_option(s, 7, struct.pack('>I', 4) + b'disk' + bytes(2))
+                while (kind := reply(s)[0]) != 1: assert kind == 3, hex(kind)
+            def first_of_read(s):
+                s.sendall(struct.pack('>IHHQQI', 0x25609513, 0, 0, 77, 0, 512))
+                return struct.unpack('>I', exactly(s, 4))[0]
+            context_query = struct.pack('>I', 4) + b'disk' + struct.pack('>II', 1, 15) + b'base:allocation'
+            # Without TLS in between it counts.
+            s = connect()
+            assert option(s, 8) == (1, b'')
+            go(s)
+            assert first_of_read(s) == 0x668e33ef
+            for injected in ([(8, b'')], [(8, b''), (10, context_query)], [(11, b''), (10, context_query)]):
+                s = connect()
+                for code, data in injected:
+                    send_option(s, code, data)
+                    while reply(s)[0] != 1: pass
+                assert option(s, 5) == (1, b'')
+                s = context().wrap_socket(s, server_hostname='localhost')
+                go(s)
+                assert first_of_read(s) == 0x67446698
+                exactly(s, 12 + 512)
+                s.sendall(struct.pack('>IHHQQI', 0x25609513, 0, 7, 78, 0, 4096))
+                assert exactly(s, 16) == struct.pack('>IIQ', 0x67446698, 22, 78)
+            """)
+    }
+    /// Whatever way the bytes come in, in one piece with STARTTLS, cut in its midst, or a moment later.
+    @Test(arguments: [NBDSecurity.Demand.offered, .required])
+    func plainBytesAroundSTARTTLSAreNeverTakenForProtectedOnes(demand: NBDSecurity.Demand) async throws {
+        try await run(
+            demand: demand, log: "warning: TLS with",
+            """
+            upgrade = b'IHAVEOPT' + struct.pack('>II', 5, 0)
+            listing = b'IHAVEOPT' + struct.pack('>II', 3, 0)
+            def told(cut, pause, extra):
+                # What an innocent client hears whose STARTTLS somebody sent with more behind it.
+                s = connect()
+                data = upgrade + extra
+                got = b''
+                try:
+                    for part in (data[:cut], data[cut:]):
+                        if part: s.sendall(part)
+                        time.sleep(pause)
+                    got = exactly(s, 20)
+                    s = context().wrap_socket(s, server_hostname='localhost')
+                    s.settimeout(1)
+                    while part := s.recv(65536): got += part
+                except (OSError, EOFError): pass
+                return got
+            for cut in (0, 1, 15, 16, 17, 31, 32):
+                for pause in (0, 0.02):
+                    for extra in (listing, listing + upgrade, upgrade + listing, listing * 200):
+                        got = told(cut, pause, extra)
+                        assert got in (b'', struct.pack('>QIII', 0x3e889045565a9, 5, 1, 0)), (cut, got)
+            """)
+    }
     @Test(arguments: [NBDSecurity.Demand.offered, .required])
     func plainOptionsInsteadOfAHandshakeAreNotServed(demand: NBDSecurity.Demand) async throws {
         try await run(
