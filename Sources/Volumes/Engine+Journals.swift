@@ -1,6 +1,7 @@
 import BlockMap
 import Codec
 import Journal
+import Logging
 import ObjectStorage
 import Snapshots
 import StoreCore
@@ -42,10 +43,16 @@ extension Engine {
             owner: owner.flatMap { $0.isReleased ? nil : $0.host }, writes: 0, bytes: 0,
             writesMissing: base.map { _ in 0 }, bytesMissing: base.map { _ in 0 }, isComplete: true, diskBytes: 0)
         for generation in journal.generations {
-            let summary = try await Journal.replay(generation, keys: keys, disk: context.disk) { entry in
-                report.add(entry, after: base?.write)
+            do {
+                let summary = try await Journal.replay(generation, keys: keys, disk: context.disk) { entry in
+                    report.add(entry, after: base?.write)
+                }
+                report.isComplete = report.isComplete && summary.isComplete
+            } catch  where error.storageCode == .denied {
+                // Its data key was retired by another host, which cannot see it: others are listed, and it can go.
+                log.warning("journal \(journal.id) cannot be read any more: \(error)")
+                (report.isComplete, report.writesMissing, report.bytesMissing) = (false, nil, nil)
             }
-            report.isComplete = report.isComplete && summary.isComplete
             for file in generation.files {
                 report.diskBytes += UInt64(try await context.disk.open("\(generation.path)/\(file.hex)").byteCount)
             }

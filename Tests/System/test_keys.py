@@ -49,6 +49,31 @@ def test_a_changed_passphrase_opens_the_store_and_the_old_one_does_not(t):
     equal(report["unlockedBy"], "passphrase", "what opens it")
 
 
+def superblock(store, number):
+    return store.directory / f"superblock/{2**64 - 1 - number:016x}"
+
+
+@mark(limit=60)
+def test_a_copy_of_an_older_superblock_replaces_nothing(t):
+    store, _ = with_passphrase(t)
+    first = superblock(store, 1).read_bytes()
+    store.zerofs("create", "vol", "--size", "16M")
+    store.zerofs("keys", "rotate")
+    check(superblock(store, 2).exists() and not superblock(store, 1).exists(), f"superblocks: {store.objects()}")
+    superblock(store, 3).write_bytes(first)
+    new = t.path("new")
+    new.write_text(OTHER + "\n")
+    new.chmod(0o600)
+    done = store.zerofs("keys", "passphrase", "--new-passphrase-file", new, expect="corrupt")
+    contains(done.err, superblock(store, 3).name, "what is in the way")
+    store.elsewhere().zerofs("list", expect="corrupt")
+    check(superblock(store, 2).exists(), "the genuine one is kept")
+    superblock(store, 3).unlink()
+    store.zerofs("keys", "passphrase", "--new-passphrase-file", new)
+    store.configure({"keys.passphrase_file": str(new)})
+    equal([k["id"] for k in store.json("keys", "list", "--quick")["keys"]], [1, 2], "the keys")
+
+
 @mark(limit=60)
 def test_a_passphrase_is_asked_for_without_showing_it(t):
     store, file = with_passphrase(t)

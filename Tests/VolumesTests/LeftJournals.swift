@@ -87,6 +87,25 @@ import Volumes
         try await engine.close()
     }
 
+    /// Which keeps neither the volume from being served nor the journal from being removed.
+    @Test func orItIsListedAsUnreadableWhereItsKeyWasRetiredElsewhere() async throws {
+        let (first, second) = try await takenOver()
+        let two = try await second.open()
+        #expect(try await two.rotateKeys(rewrite: true) { _ in }.rewrite?.retired == [1])
+        try await two.close()
+        let engine = try await first.open()
+        let held = try await engine.attach("v")
+        #expect(try await held.bytes(at: 4096, count: 4096) == pattern(3, count: 4096))
+        let journal = try #require(try await engine.journals().first)
+        #expect(!journal.isComplete && journal.writes == 0 && journal.writesMissing == nil && journal.diskBytes > 0)
+        await #expect { _ = try await engine.branch(fromJournal: journal.id, to: "back") } throws: {
+            [.denied, .notFound].contains($0.storageCode)
+        }
+        _ = try await engine.dropJournal(journal.id, force: true)
+        #expect(try await engine.journals().isEmpty)
+        try await engine.close()
+    }
+
     @Test func anOwnersJournalIsNotLeftOver() async throws {
         let bed = try await TestBed()
         let engine = try await bed.open()
