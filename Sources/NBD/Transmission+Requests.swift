@@ -188,10 +188,11 @@ extension Transmission {
 
     /// The one command besides WRITE whose payload means something.
     private mutating func statusWithPayload(_ request: Request) {
-        let count = Int(request.length)
-        guard count <= NBDLimits.statusPayloadBytesMax else {
+        // Nothing else bounds it: a client may say up to 2^64 - 1.
+        guard request.length <= UInt64(NBDLimits.statusPayloadBytesMax) else {
             return reject(request, Refusal(.invalid, "the payload is longer than any of this command"))
         }
+        let count = Int(request.length)
         guard gather(headerBytes + count) else { return }
         let payload = StatusPayload(UnsafeRawBufferPointer(start: input.bytes + headerBytes, count: count))
         input.consume(headerBytes + count)

@@ -149,6 +149,26 @@ private let eshutdown: UInt32 = 108
         }
     }
 
+    /// Lengths that no memory has, with each command and flag: errors of the client's, which end its session at most.
+    @Test func noLengthEndsTheServer() async throws {
+        try await Served.with(MemoryDevice()) { served in
+            let path = served.path
+            try await blocking {
+                for length in [1 << 31, 1 << 32, 1 << 63 - 1, 1 << 63, .max - 1, .max] as [UInt64] {
+                    for command in 0...8 as ClosedRange<UInt16> {
+                        for flags in [0, 1, 0x20, 0x28] as [UInt16] {
+                            let client = try RawClient(unix: path)
+                            try client.go(extended: true)
+                            try client.request(command, flags: flags, cookie: 1, offset: 4096, length: length)
+                            let reply = try? client.chunk()
+                            #expect(reply?.errorCode != nil || client.isClosed(), "\(command) \(flags) \(length)")
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     @Test func repliesOvertakeWhatWaits() async throws {
         let device = MemoryDevice()
         try await Served.with(device) { served in
