@@ -54,12 +54,10 @@ extension GenerationMarker {
         guard version == 1 else {
             throw StorageError(.unsupported, "the journal \(path) has version \(version): use the zerofs that wrote it")
         }
-        guard let kind = try reader.raw(1).first.flatMap(OpeningKind.init(rawValue:)),
-            try reader.raw(5).allSatisfy({ $0 == 0 })
-        else {
-            throw .corrupt(path, at: 10, "reserved bytes are not zero")
+        let number = try reader.littleEndian(UInt8.self)
+        guard try reader.raw(5).allSatisfy({ $0 == 0 }) else {
+            throw .corrupt(path, at: 11, "reserved bytes are not zero")
         }
-        self.kind = kind
         volume = VolumeID(try reader.identifier())
         token = OwnerToken(try reader.identifier())
         generation = try reader.littleEndian()
@@ -70,6 +68,10 @@ extension GenerationMarker {
         guard try reader.digest() == .sha256(bytes[..<covered]) else {
             throw .corrupt(path, at: UInt64(covered), "its hash is wrong")
         }
+        guard let kind = OpeningKind(rawValue: number) else {
+            throw StorageError(.unsupported, "the journal \(path) is of kind \(number): use the zerofs that wrote it")
+        }
+        self.kind = kind
         try reader.finish()
     }
 }

@@ -14,6 +14,8 @@ extension Journal {
         try checkFits(bytes)
         let now = time.now()
         return try position.withLock { position in
+            // Again, in the lock: nothing is taken behind what `noteFailedSync` counts.
+            guard isUsable.load(ordering: .acquiring) else { throw refusal }
             precondition(sequence > position.lastSequence, "write sequences ascend")
             do {
                 if !position.hasRoom(for: bytes) {

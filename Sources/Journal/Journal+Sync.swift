@@ -42,7 +42,8 @@ extension Journal {
             // In order: a later file must not survive an earlier one that was not yet complete.
             for file in files { try await file.file.sync() }
         } catch {
-            throw fail(error)
+            let failure = fail(error)
+            throw await noteFailedSync() ?? failure
         }
         let wakeups = try state.withLock { state in
             if let failure = state.failure { throw failure }
@@ -52,5 +53,19 @@ extension Journal {
         }
         for waiter in wakeups.covered { waiter.resume(returning: .covered) }
         wakeups.leader?.resume(returning: .lead)
+    }
+
+    /// Leaves word for who replays this generation: the kernel counts pages whose writing failed as written, and may
+    /// drop them at any time, so that what is read back looks whole and is not, and another sync tells nothing.
+    ///
+    /// - Returns: the failure, where not even that was possible.
+    private func noteFailedSync() async -> StorageError? {
+        let last = position.withLock { $0.lastSequence }
+        do {
+            try await Self.noteFailedSync(in: path, after: last, disk: disk)
+            return nil
+        } catch {
+            return StorageError(.unavailable, "\(refusal.message); no word of that could be left either", cause: error)
+        }
     }
 }

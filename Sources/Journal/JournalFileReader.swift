@@ -109,6 +109,8 @@ struct JournalFileReader {
         guard position < bytes.count, let end = bytes[position...].lastIndex(where: { $0 != 0 }) else { return 0 }
         return end + 1 - position
     }
+    /// The header, and every genuine entry so far.
+    var genuineBytes: ArraySlice<UInt8> { bytes.prefix(position) }
     var endsInZeroes: Bool { tornBytes == 0 }
     /// Bytes that one entry may have begun to fill here when the process was killed: its own, or while its length was
     /// being stored, those of the length.

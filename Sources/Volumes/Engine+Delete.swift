@@ -1,4 +1,5 @@
 import Journal
+import Logging
 import SegmentLog
 import Snapshots
 public import StoreCore
@@ -23,7 +24,9 @@ extension Engine {
         let snapshots = known.snapshots(of: record.id)
         try await reserving(record) {
             try await refuseAttached(record)
-            try await withoutClients(snapshots, of: record) { try await delete(record, force: force) }
+            try await withoutClients(snapshots, of: record) {
+                try await delete(record, with: snapshots, force: force)
+            }
         }
         marks.forget(record.id)
         return DeletedReport(names: snapshots.map { "\(record.name)@\($0.name)" } + [record.name])
@@ -31,17 +34,19 @@ extension Engine {
 
     /// The claim shuts out every other writer, the catalog commit is the deletion, and fences and tombstone then keep
     /// writers out for good. Where the catalog refuses, the volume has only been claimed.
-    private func delete(_ record: VolumeRecord, force: Bool) async throws {
+    ///
+    /// - Parameter snapshots: all that it may have; nobody can attach these.
+    private func delete(_ record: VolumeRecord, with snapshots: [SnapshotRecord], force: Bool) async throws {
         try await endService(of: record.id)
         let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
         let current = try await manifest(of: record)
-        let journals = try await LeftJournals.find(for: current, context: context)
+        let journals = try await EarlierJournals.find(for: current, context: context)
         // A journal that holds acknowledged writes keeps the volume under its token: should the deletion be refused, or
         // end in a crash, the next opening must know that journal for the volume's own.
         let left = journals.continuing.first?.token
         let token = left ?? .random()
         // A crash in here must leave the volume to this data directory: `zerofs delete` again.
-        let trace = left == nil ? try await OpeningTrace.marking(.claim, token, current, context) : OpeningTrace()
+        let trace = left == nil ? try await OpeningTrace.marking(token, current, context) : OpeningTrace()
         let claimed: Manifest, previous: Owner?
         do {
             (claimed, previous) = try await manifests.claim(
@@ -50,11 +55,16 @@ extension Engine {
         } catch {
             // A claim of unknown outcome may be in force under this token.
             let isRefused = ![.unavailable, .cancelled, .corrupt].contains(error.storageCode)
-            try await trace.end(deleting: isRefused, context.disk)
+            await trace.end(deleting: isRefused, context)
             throw error
         }
         do {
+            let known = Set(snapshots.map(\.id))
             try await catalog.commit { editor in
+                guard editor.state.snapshots(of: record.id).allSatisfy({ known.contains($0.id) }) else {
+                    throw StorageError(
+                        .busy, "a snapshot of volume '\(record.name)' was made while it was being deleted: try again")
+                }
                 try editor.releaseRollbacks(of: record.id, upTo: claimed.epoch)
                 try editor.removeVolume(record.id, force: force)
             }
@@ -62,7 +72,7 @@ extension Engine {
             // Only what was released before has nothing left to replay.
             if previous?.isReleased ?? true {
                 _ = try await manifests.commit(as: claimed.epoch) { $0.release() }
-                try await trace.end(deleting: true, context.disk)
+                await trace.end(deleting: true, context)
             }
             throw error
         }
@@ -71,10 +81,18 @@ extension Engine {
             for end in ends { try manifest.close(end.epoch, at: end.end) }
             manifest.isTombstone = true
         }
-        for journal in journals.continuing + journals.finished { try await Journal.remove(journal, disk: context.disk) }
-        try await trace.end(deleting: true, context.disk)
-        if let directory = context.journalDirectory {
+        await trace.end(deleting: true, context)
+        await forget(journals.continuing + journals.finished, of: record)
+    }
+
+    /// The volume is deleted: what the disk does not let go of costs room, and no id is ever used again.
+    private func forget(_ journals: [JournalGeneration], of record: VolumeRecord) async {
+        guard let directory = context.journalDirectory else { return }
+        do {
+            for journal in journals { try await Journal.remove(journal, disk: context.disk) }
             try await LossRecord.remove(directory: directory, volume: record.id, disk: context.disk)
+        } catch {
+            log.warning("volume \(record.name) was deleted; what it had in \(directory) was not: \(error)")
         }
     }
 

@@ -164,10 +164,15 @@ extension Engine: DeviceDirectory {
             guard !open.isClosed else { throw StorageError(.cancelled, "the server is stopping") }
             if let opening = open.openings[record.id] { return opening }
             guard !open.reserved.contains(record.id) else { throw Self.isReserved(record) }
+            guard !open.dropping.contains(record.id) else {
+                throw StorageError(.busy, "a left-over journal of volume '\(record.name)' is being dropped: try again")
+            }
             let takeOver = open.takeOver.contains(record.name)
             let acceptsLoss = open.acceptsLoss.contains(record.name)
+            open.underWay.insert(record.id)
             let opening = Task { [self] in
-                try await openAnew(record, takeOver: takeOver, acceptsLoss: acceptsLoss)
+                defer { openVolumes.withLock { _ = $0.underWay.remove(record.id) } }
+                return try await openAnew(record, takeOver: takeOver, acceptsLoss: acceptsLoss)
             }
             open.openedUnder[record.id] = openedUnder
             open.openings[record.id] = opening
@@ -179,7 +184,9 @@ extension Engine: DeviceDirectory {
         let volume = try await Volume.open(
             name: record.name, id: record.id, settings: settings.volume, context: context, marks: marks,
             takeOver: takeOver, acceptsLoss: acceptsLoss)
-        if settings.snapshotsTakeOvers, volume.hasTakenOver { await keepTakenOver(record, volume) }
+        if settings.snapshotsTakeOvers, let ousted = volume.ousted {
+            await keepTakenOver(record, volume, from: ousted)
+        }
         await releaseBrokenRollbacks(of: record, volume)
         return volume
     }

@@ -17,11 +17,13 @@ extension Engine {
         return AcceptedReport(name: record.name, wasLost: true, noticed: loss.time.utcText, reason: loss.reason)
     }
 
-    /// The journals in this data directory whose owner lost the volume. Reads each of them.
+    /// The journals in this data directory whose owner lost the volume. Reads each of them. Those that an opening here
+    /// writes to, or may go on with, are not among them.
     public func journals() async throws -> [JournalReport] {
         let known = try await catalog.newest()
         var reports: [JournalReport] = []
         for journal in try await leftJournals() {
+            if await isInUse(journal) { continue }
             let record = known.volume(journal.volume)
             var base: JournalBase?
             var owner: Owner?
@@ -34,7 +36,7 @@ extension Engine {
         return reports
     }
 
-    private func report(
+    func report(
         _ journal: LeftJournal, _ record: VolumeRecord?, _ base: JournalBase?, _ owner: Owner?
     ) async throws -> JournalReport {
         var report = JournalReport(
@@ -44,7 +46,7 @@ extension Engine {
             writesMissing: base.map { _ in 0 }, bytesMissing: base.map { _ in 0 }, isComplete: true, diskBytes: 0)
         for generation in journal.generations {
             do {
-                let summary = try await Journal.replay(generation, keys: keys, disk: context.disk) { entry in
+                let summary = try await Journal.read(generation, keys: keys, disk: context.disk) { entry in
                     report.add(entry, after: base?.write)
                 }
                 report.isComplete = report.isComplete && summary.isComplete
@@ -65,6 +67,7 @@ extension Engine {
     public func branch(fromJournal id: String, to new: String) async throws -> VolumeReport {
         try Self.check(name: new)
         let journal = try await leftJournal(id)
+        guard await !isInUse(journal) else { throw Self.isInUse(journal) }
         return try await retryingBelowFloor {
             let known = try await self.catalog.newest()
             guard known.volume(named: new) == nil else {
@@ -95,30 +98,6 @@ extension Engine {
         }
     }
 
-    /// Deletes a left journal for good.
-    public func dropJournal(_ id: String, force: Bool) async throws -> JournalReport {
-        let journal = try await leftJournal(id)
-        guard force else {
-            throw StorageError(
-                .invalid, "journal \(id) may hold the only copy of writes that were answered: use --force to delete it")
-        }
-        let record = try await catalog.newest().volume(journal.volume)
-        let report = try await report(journal, record, nil, nil)
-        if record != nil { try await noteLoss(of: journal) }
-        for generation in journal.generations { try await Journal.remove(generation, disk: context.disk) }
-        return report
-    }
-
-    /// The journal is what the next opening would know by that the clients of then may live on.
-    private func noteLoss(of journal: LeftJournal) async throws {
-        guard let directory = context.journalDirectory,
-            let last = journal.generations.last(where: { !$0.isLossNoted }),
-            !(try await LossRecord.exists(directory: directory, volume: journal.volume, disk: context.disk))
-        else { return }
-        try await LossRecord(outlived: last, at: context.time.now())
-            .save(directory: directory, volume: journal.volume, disk: context.disk)
-    }
-
     // MARK: Finding
 
     private func leftJournals() async throws -> [LeftJournal] {
@@ -127,7 +106,7 @@ extension Engine {
         }
     }
     /// By its id, or a beginning of it that no other has.
-    private func leftJournal(_ id: String) async throws -> LeftJournal {
+    func leftJournal(_ id: String) async throws -> LeftJournal {
         guard id.utf8.count >= 4 else {
             throw StorageError(.invalid, "'\(id)' is too short: give four characters of a journal's id or more")
         }
@@ -181,7 +160,7 @@ extension Volume {
     fileprivate func append(_ journal: LeftJournal, after write: WriteSequence) async throws {
         var last = write
         for generation in journal.generations {
-            try await Journal.replay(generation, keys: context.keys, disk: context.disk) { entry in
+            try await Journal.read(generation, keys: context.keys, disk: context.disk) { entry in
                 guard entry.sequence > last else { return }
                 guard entry.sequence == last.next else {
                     throw StorageError.corrupt(

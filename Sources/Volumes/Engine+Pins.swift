@@ -13,6 +13,10 @@ extension Engine {
         let record = try known.resolve(VolumeReference(volume: name)).volume
         let wanted = snapshotName ?? timedName(of: record.id)
         try Self.check(name: wanted)
+        guard !wanted.hasPrefix(Self.takeOverPrefix) else {
+            throw StorageError(
+                .invalid, "names that begin with '\(Self.takeOverPrefix)' are given when a volume is taken over")
+        }
         guard known.snapshot(named: wanted, of: record.id) == nil else {
             throw StorageError(.alreadyExists, "volume '\(name)' has a snapshot '\(wanted)' already")
         }
@@ -36,10 +40,13 @@ extension Engine {
         try await pin(record, as: name, also: also) { try await self.captureState(of: record) }
     }
 
+    /// With the journal's id, the name says which left journal goes on from the snapshot; so nothing else is called so.
+    static let takeOverPrefix = "take-over-"
+
     /// Of a volume that was taken over and not yet served: where what its old owner's journal holds goes on from.
-    func keepTakenOver(_ record: VolumeRecord, _ volume: Volume) async {
+    func keepTakenOver(_ record: VolumeRecord, _ volume: Volume, from ousted: OwnerToken) async {
         do {
-            let name = timedName("take-over-", of: record.id)
+            let name = timedName("\(Self.takeOverPrefix)\(LeftJournal.id(of: ousted))-", of: record.id)
             _ = try await pin(record, as: name) {
                 (volume.epoch, CapturedState(try await volume.capture(), of: volume))
             }

@@ -101,6 +101,10 @@ struct OpenVolumes {
     var attachedSnapshots: [SnapshotID: Int] = [:]
     /// Being deleted or rolled back: not to be opened meanwhile.
     var reserved: Set<VolumeID> = []
+    /// Being opened, so that a journal may be about to become the owner's.
+    var underWay: Set<VolumeID> = []
+    /// A left journal is being dropped: not to be opened meanwhile.
+    var dropping: Set<VolumeID> = []
     /// Volumes that may still be taken over: once each, or two servers that were both told to would fight for ever.
     var takeOver: Set<String>
     /// Volumes of which lost writes are still to be accepted when they are opened: once each.

@@ -11,8 +11,8 @@ struct LeftJournal {
     let token: OwnerToken
     var generations: [JournalGeneration]
 
-    var id: String { Self.id(of: generations[0]) }
-    static func id(of generation: JournalGeneration) -> String { String(generation.token.description.prefix(12)) }
+    var id: String { Self.id(of: token) }
+    static func id(of token: OwnerToken) -> String { String(token.description.prefix(12)) }
 
     /// All of a data directory. `manifest` gives a volume's newest one; nil where it has none any more.
     static func all(
@@ -88,18 +88,17 @@ extension JournalBase {
             source: .volume(manifest.volume, fromManifest: manifest.number, epoch: newest.epoch))
     }
 
-    /// A version of the next epoch that covers nothing of it.
+    /// The snapshot that was made when the volume was taken over from the journal's owner, before it was served: no
+    /// other is known to be the state that the owner left. One of the same epoch may have been made after a rollback.
     private static func inSnapshot(
         _ journal: LeftJournal, of record: VolumeRecord, _ catalog: CatalogState, _ context: VolumeContext
     ) async throws -> JournalBase? {
-        guard let epoch = journal.generations.last?.epoch else { return nil }
-        for snapshot in catalog.snapshots(of: record.id) where snapshot.version.epoch == epoch.next {
-            let state = try await PinnedVersion.load(snapshot.version, from: context.store, keys: context.keys).state
-            guard state.covered.epoch <= epoch else { continue }
-            return JournalBase(
-                state: state, tail: nil, write: state.coveredWrite, time: state.coveredTime,
-                source: .snapshot(snapshot.id))
+        let name = Engine.takeOverPrefix + journal.id + "-"
+        guard let snapshot = catalog.snapshots(of: record.id).first(where: { $0.name.hasPrefix(name) }) else {
+            return nil
         }
-        return nil
+        let state = try await PinnedVersion.load(snapshot.version, from: context.store, keys: context.keys).state
+        return JournalBase(
+            state: state, tail: nil, write: state.coveredWrite, time: state.coveredTime, source: .snapshot(snapshot.id))
     }
 }

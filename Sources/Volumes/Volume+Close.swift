@@ -8,6 +8,8 @@ import Uploader
 extension Volume {
     /// Ends service cleanly: everything goes to the bucket, the manifest covers it and is released, and the journal is
     /// no longer needed. Where that fails the volume is abandoned as a crash would leave it, and the error is thrown.
+    /// A journal that cannot be removed is no failure: the manifest says that all of it is in the bucket, and the next
+    /// opening removes it.
     ///
     /// - Parameters:
     ///   - limit: how long it may take. Then the volume is abandoned; what is under way may still succeed, and releases
@@ -19,12 +21,12 @@ extension Volume {
         refuseWrites()
         do {
             try await value(of: Task { try await release(replacing) }, within: limit)
-            await stop()
-            try await trace.end(deleting: true, context.disk)
         } catch {
             await abandon()
             throw error
         }
+        await stop()
+        await trace.end(deleting: true, context)
     }
 
     private func release(_ replacing: @escaping @Sendable (inout Manifest) -> Void) async throws {
@@ -54,9 +56,7 @@ extension Volume {
         // A compaction under way is of no use any more.
         for task in tasks.withLock({ $0 }) { task.cancel() }
         await stop()
-        do { try await trace.end(deleting: deletingJournal, context.disk) } catch {
-            context.log.warning("\(name): the journal did not close: \(error)")
-        }
+        await trace.end(deleting: deletingJournal, context)
     }
 
     /// Returns when all that was written is encoded, in the manifest, and compacted as far as it will be.

@@ -49,7 +49,7 @@ extension Volume {
     /// Returns when all that was written before the call is in the bucket. Flushes that come together share a segment:
     /// at most `flushesInFlightMax` are on their way, the rest wait and seal what has gathered by then.
     func flushToStore() async throws { try await flushToStore(within: settings.storeDeadline) }
-    private func flushToStore(within limit: Duration?) async throws {
+    func flushToStore(within limit: Duration?) async throws {
         let start = context.time.monotonicNanoseconds()
         let last = state.withLock { WriteSequence($0.nextWrite.value - 1) }
         while true {

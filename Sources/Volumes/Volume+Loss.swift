@@ -33,7 +33,7 @@ extension Volume {
         for generation in outlived { try await Journal.noteLoss(of: generation, disk: context.disk) }
         if let ousted { event(.takenOver, details: ["from": ousted.host], "the volume was taken over") }
         state.withLock { state in
-            state.hasTakenOver = ousted != nil
+            state.ousted = ousted?.token
             state.loss = known
         }
         if isAccepted { try await forgetLoss(directory) }
@@ -72,12 +72,12 @@ extension Volume {
     }
 
     /// An operator says that no client goes on with what it believes was written. What the loss was told by goes first,
-    /// so that it is not found again.
+    /// so that it is not found again. Throws `unavailable` where the store does not answer within the deadline.
     ///
     /// - Returns: what was accepted; nil where there was nothing.
     func acceptLoss() async throws -> LossRecord? {
         guard let directory = context.journalDirectory, let loss = state.withLock({ $0.loss }) else { return nil }
-        try await finishReplayed()
+        try await value(of: Task { try await finishReplayed() }, within: settings.commandDeadline)
         try await forgetLoss(directory)
         return loss
     }
@@ -114,11 +114,12 @@ extension Volume {
         }
         tasks.withLock { $0.append(removal) }
     }
+    /// However long it takes: it ends with the volume. Who must not wait bounds it.
     private func finishReplayed() async throws {
         try await replayedLock.withLock {
             let generations = state.withLock { $0.replayed }
             guard !generations.isEmpty else { return }
-            try await flushToStore()
+            try await flushToStore(within: nil)
             for generation in generations { try await Journal.remove(generation, disk: context.disk) }
             state.withLock { $0.replayed = [] }
         }

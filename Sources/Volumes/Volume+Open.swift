@@ -31,10 +31,10 @@ extension Volume {
         }
         try marks.observe(.manifest(id), current.number, since: known)
         try marks.observe(.epoch(id), current.epoch.value, since: known)
-        let left = try await LeftJournals.find(for: current, context: context)
+        let earlier = try await EarlierJournals.find(for: current, context: context)
         // Before the claim: once the manifest has another token, nobody would know that these are finished.
-        try await left.removeFinished(from: context.disk)
-        let token = left.continuing.isEmpty ? OwnerToken.random() : left.continuing[0].token
+        try await earlier.removeFinished(from: context.disk)
+        let token = earlier.continuing.isEmpty ? OwnerToken.random() : earlier.continuing[0].token
         let trace = try await OpeningTrace.begin(token, current, settings, context)
         let volume: Volume
         let previous: Owner?
@@ -43,8 +43,8 @@ extension Volume {
             // Who owns the volume already takes over from nobody: a rival that came since ended what the journals hold.
             let manifest: Manifest
             (manifest, previous) = try await manifests.claim(
-                token: token, host: context.host, takeOver: takeOver && left.continuing.isEmpty,
-                continues: !left.continuing.isEmpty)
+                token: token, host: context.host, takeOver: takeOver && earlier.continuing.isEmpty,
+                continues: !earlier.continuing.isEmpty)
             isRefused = false
             try marks.observe(.manifest(id), manifest.number, since: known)
             try marks.observe(.epoch(id), manifest.epoch.value, since: known)
@@ -55,19 +55,20 @@ extension Volume {
             // Unless the claim was refused, the manifest may name this journal's token: it stays, so that the next
             // opening knows the volume for its own; but one journal is enough for that.
             isRefused = isRefused && ![.unavailable, .corrupt, .cancelled].contains(error.storageCode)
-            try await trace.end(deleting: isRefused || !left.continuing.isEmpty, context.disk)
+            await trace.end(deleting: isRefused || !earlier.continuing.isEmpty, context)
             throw isRefused ? Self.explained(error, current.owner, context) : error
         }
         do {
-            let loss = try await volume.replay(left.continuing)
-            let outlived = try await left.outlived(context)
+            let loss = try await volume.replay(earlier.continuing)
+            let outlived = try await earlier.outlived(context)
             let ousted = previous.flatMap { $0.isReleased || $0.token == token ? nil : $0 }
             try await volume.note(loss, outlived, ousted, isAccepted: acceptsLoss)
-            try await left.settleForeign(name, context)
+            try await earlier.settleForeign(name, context)
+            try await trace.beginAnswering(context.disk)
             // Nothing fails from here on: the older journals go, and this opening's alone proves whose the volume is.
-            volume.removeReplayed(left.continuing)
+            volume.removeReplayed(earlier.continuing)
         } catch {
-            await volume.abandon(deletingJournal: !left.continuing.isEmpty)
+            await volume.abandon(deletingJournal: !earlier.continuing.isEmpty)
             throw error
         }
         return volume
@@ -121,7 +122,8 @@ extension Volume {
                 try await self.replay(entry, from: generation)
             }
             report(summary, of: generation)
-            if !summary.isComplete { incomplete = generation }
+            let held = state.withLock { WriteSequence($0.nextWrite.value - 1) }
+            if !summary.isComplete(with: held) { incomplete = generation }
         }
         return incomplete
     }
@@ -151,7 +153,7 @@ extension Volume {
 }
 
 /// Throws `fenced` where the volume has a newer epoch, or was deleted.
-private func requireOwned(_ manifests: ManifestLog, _ epoch: Epoch) async throws {
+func requireOwned(_ manifests: ManifestLog, _ epoch: Epoch) async throws {
     let newest = try await manifests.newest()
     guard let newest, newest.epoch == epoch, !newest.isTombstone else {
         throw StorageError(.fenced, "volume \(manifests.volume) has another owner, or is gone: epoch \(epoch) is over")

@@ -26,8 +26,19 @@ extension Volume {
                 }
             }
         } catch  where error.storageCode == .corrupt {
+            try await requireOwner()
             eventSometimes(.corruptObject, "a read failed: \(error)")
             throw error
+        }
+    }
+
+    /// Who lost the volume is told so, and not of damage: its successor's gc deletes what only this one refers to.
+    private func requireOwner() async throws {
+        do { try await requireOwned(manifests, epoch) } catch let error as StorageError where error.code == .fenced {
+            fail(error)
+            throw error
+        } catch {
+            context.log.debug("\(name): whether another owns it is not known: \(error)")
         }
     }
 

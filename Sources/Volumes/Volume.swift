@@ -95,7 +95,7 @@ public final class Volume: BlockDevice {
     /// Why nothing is acknowledged any more; nil while the volume is sound.
     var failure: StorageError? { state.withLock { $0.failure } }
     var loss: LossRecord? { state.withLock { $0.loss } }
-    var hasTakenOver: Bool { state.withLock { $0.hasTakenOver } }
+    var ousted: OwnerToken? { state.withLock { $0.ousted } }
     /// Client connections.
     var attachedCount: Int { state.withLock { $0.attachedCount } }
 }
@@ -139,8 +139,8 @@ struct EngineState {
     var loss: LossRecord?
     /// Older journals, whose writes are on their way into the bucket.
     var replayed: [JournalGeneration] = []
-    /// Another opening held the volume unreleased, and this one claimed it.
-    var hasTakenOver = false
+    /// Who held the volume unreleased until this opening claimed it.
+    var ousted: OwnerToken?
     var isClosing = false
     var isRetiringJournal = false
     /// Runs under these data keys are merged away, whether that is due or not.

@@ -44,8 +44,8 @@ final class MemoryDisk: LocalDisk {
         state.withLock { $0.files[path] = MemoryFile(bytes, self) }
     }
     func read(_ path: String) async throws -> [UInt8] {
-        let file = try await open(path)
-        return try await file.read(at: 0, count: file.byteCount)
+        guard let file = state.withLock({ $0.files[path] }) else { throw StorageError(.notFound, path) }
+        return file.bytes
     }
     func list(_ directory: String) async throws -> [String] {
         state.withLock { state in
@@ -59,6 +59,7 @@ final class MemoryDisk: LocalDisk {
     func removeDirectory(_ path: String) async throws { state.withLock { _ = $0.directories.remove(path) } }
     func syncDirectory(_ path: String) async throws {}
 
+    var files: [MemoryFile] { state.withLock { Array($0.files.values) } }
     var fileNames: [String] { state.withLock { $0.files.keys.sorted() } }
     func bytes(_ path: String) -> [UInt8] { state.withLock { $0.files[path]!.bytes } }
     func set(_ path: String, _ bytes: [UInt8]) { state.withLock { $0.files[path] = MemoryFile(bytes, self) } }
@@ -97,6 +98,9 @@ final class MemoryDisk: LocalDisk {
 final class MemoryFile: LocalFile {
     private let contents: Mutex<[UInt8]>
     private let synced: Mutex<[UInt8]>
+    /// Pages that the kernel would write; after a sync that failed it counts them as written.
+    private let dirty = Mutex<Set<Int>>([])
+    private static let pageBytes = 4096
     private unowned let disk: MemoryDisk
     let byteCount: Int
 
@@ -108,6 +112,18 @@ final class MemoryFile: LocalFile {
     }
     var bytes: [UInt8] { contents.withLock { $0 } }
     var syncedBytes: [UInt8] { synced.withLock { $0 } }
+    /// The page cache gives up what counts as written: what is on the disk comes back.
+    func evict() {
+        let onDisk = syncedBytes
+        let kept = dirty.withLock { $0 }
+        contents.withLock { contents in
+            for start in stride(from: 0, to: onDisk.count, by: Self.pageBytes)
+            where !kept.contains(start / Self.pageBytes) {
+                let range = start..<min(start + Self.pageBytes, onDisk.count)
+                contents.replaceSubrange(range, with: onDisk[range])
+            }
+        }
+    }
     var changedSectors: [(Int, [UInt8])] {
         let (now, before) = (bytes, syncedBytes)
         return stride(from: 0, to: now.count, by: 512).compactMap { start in
@@ -119,6 +135,11 @@ final class MemoryFile: LocalFile {
         var part = [UInt8](repeating: 0, count: count)
         try part.withUnsafeMutableBytes(fill)
         contents.withLock { $0.replaceSubrange(position..<position + count, with: part) }
+        makeDirty(position..<position + count)
+    }
+    private func makeDirty(_ range: Range<Int>) {
+        guard !range.isEmpty else { return }
+        dirty.withLock { $0.formUnion(range.lowerBound / Self.pageBytes...(range.upperBound - 1) / Self.pageBytes) }
     }
     func write(_ bytes: [UInt8], at position: Int) async throws {
         contents.withLock { contents in
@@ -127,14 +148,25 @@ final class MemoryFile: LocalFile {
             }
             contents.replaceSubrange(position..<position + bytes.count, with: bytes)
         }
+        makeDirty(position..<position + bytes.count)
     }
     func read(at position: Int, count: Int) async throws -> [UInt8] {
         contents.withLock { Array($0.dropFirst(position).prefix(count)) }
     }
     func sync() async throws {
         let taken = bytes
+        let pages = dirty.withLock { pages in
+            defer { pages = [] }
+            return pages
+        }
         try await disk.sync()
-        synced.withLock { $0 = taken }
+        synced.withLock { synced in
+            synced += [UInt8](repeating: 0, count: max(taken.count - synced.count, 0))
+            for page in pages {
+                let range = page * Self.pageBytes..<min((page + 1) * Self.pageBytes, taken.count)
+                synced.replaceSubrange(range, with: taken[range])
+            }
+        }
     }
 }
 

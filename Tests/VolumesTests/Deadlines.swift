@@ -133,6 +133,30 @@ import Volumes
         try await third.close()
     }
 
+    /// Without a deadline of its own a command gives up after a minute, whatever waits in the background.
+    @Test func anAcceptanceGivesUpWhileTheStoreIsAway() async throws {
+        let (bed, faults) = try await bed { $0.volume.storeDeadline = nil }
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        try await engine.attach("v").write(pattern(1, count: 4096), at: 0)
+        let crashed = try await TestBed(crashed: bed, bootID: 7)
+        crashed.machine.time = FastTime()
+        let again = try await crashed.open()
+        // The fences of the opening go through, its segments do not.
+        let epoch = "/log/" + String(repeating: "0", count: 15) + "2/"
+        faults.arm {
+            $0.kind == .create && $0.keys.contains { $0.text.contains(epoch) } ? .failBefore(Self.away) : nil
+        }
+        await #expect { _ = try await again.accept("v") } throws: { ($0 as? StorageError)?.code == .unavailable }
+        faults.disarm()
+        try await eventually {
+            let report = try await again.accept("v")
+            #expect(report.wasLost)
+        }
+        await again.abandon()
+        await engine.abandon()
+    }
+
     @Test func commandsGiveUpAndAServerThatStopsKeepsEverything() async throws {
         let (bed, faults) = try await bed()
         let engine = try await bed.open()
@@ -152,4 +176,12 @@ import Volumes
         #expect(try await again.attach("v", for: remote).bytes(at: 0, count: 4096) == pattern(1, count: 4096))
         try await again.close()
     }
+}
+
+/// A clock on which a minute takes a second.
+private struct FastTime: TimeSource {
+    private let base = SystemTime()
+    func now() -> Timestamp { base.now() }
+    func monotonicNanoseconds() -> UInt64 { base.monotonicNanoseconds() * 60 }
+    func sleep(for duration: Duration) async throws { try await base.sleep(for: duration / 60) }
 }

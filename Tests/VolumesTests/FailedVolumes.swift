@@ -64,6 +64,36 @@ import Volumes
         try await engine.close()
     }
 
+    @Test func aSnapshotMadeMeanwhileIsNotDeletedUnderItsClients() async throws {
+        let store = HookStore(MemoryStore())
+        let bed = try await TestBed(store: store)
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        try await engine.attach("v").write(pattern(1, count: 4096), at: 0)
+        try await engine.close()
+        let again = try await bed.open()
+        let attached = Mutex<(any BlockDevice)?>(nil)
+        let isOver = Mutex(false)
+        store.beforeCreate { key in
+            let isFirst = isOver.withLock { over in
+                defer { over = over || key.text.contains("/manifest/") }
+                return !over && key.text.contains("/manifest/")
+            }
+            guard isFirst else { return }
+            _ = try await again.snapshot("v", name: "late")
+            let device = try await again.attach("v@late")
+            attached.withLock { $0 = device }
+        }
+        await #expect { _ = try await again.delete(VolumeReference(volume: "v"), force: true) } throws: {
+            ($0 as? StorageError)?.code == .busy
+        }
+        let device = try #require(attached.withLock { $0 })
+        #expect(try await device.bytes(at: 0, count: 4096) == pattern(1, count: 4096))
+        await again.detach(device)
+        #expect(try await again.delete(VolumeReference(volume: "v"), force: true).names == ["v@late", "v"])
+        try await again.close()
+    }
+
     @Test func aSnapshotIsNotAttachedWhileItIsDeleted() async throws {
         let store = HookStore(MemoryStore())
         let bed = try await TestBed(store: store)
@@ -102,6 +132,30 @@ private struct SendableBed: @unchecked Sendable {
         #expect(first.events.count(.fenced) == 1)
         try await two.close()
         await one.abandon()
+    }
+
+    /// gc of the next owner deletes what only the old one refers to: that is no damage.
+    @Test func norSpeaksOfDamageWhereItsObjectsWereCollected() async throws {
+        let memory = MemoryStore()
+        let first = try await TestBed(store: memory)
+        let second = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        let one = try await first.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v").write(pattern(1, count: 4096), at: 0, fua: true)
+        try await one.close()
+        let again = try await first.open(), two = try await second.open()
+        let stale = try await again.attach("v")
+        _ = try await two.attach("v")
+        let logs = try await memory.list(prefix: "volumes/", after: nil, limit: 1000).objects.map(\.key)
+        try await memory.delete(logs.filter { $0.text.contains("/log/") })
+        await #expect { _ = try await stale.bytes(at: 0, count: 4096) } throws: {
+            ($0 as? StorageError)?.code == .fenced
+        }
+        #expect(first.events.count(.fenced) == 1)
+        #expect(first.events.count(.corruptObject) == 0)
+        await again.abandon()
+        await two.abandon()
     }
 
     /// Its upload had happened, unknown to it; the next owner read it, covered it, and gc gave the slot back. The retry

@@ -106,6 +106,42 @@ import Volumes
         try await engine.close()
     }
 
+    /// After a rollback the volume of the next epoch may show what was never before the journal's writes.
+    @Test func neitherASnapshotOfARolledBackVolumeTakesItsPlace() async throws {
+        let first = try await TestBed()
+        let second = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        second.settings.snapshotsTakeOvers = false
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        let device = try await one.attach("v")
+        try await device.write(pattern(9, count: 4096), at: 8192)
+        _ = try await one.snapshot("v", name: "old")
+        try await device.write(pattern(1, count: 4096), at: 0, fua: true)
+        try await device.write(pattern(2, count: 4096), at: 4096)
+        await one.abandon()
+        await two.detach(try await two.attach("v"))
+        let rollback = try await two.rollback(VolumeReference(volume: "v", snapshot: "old"), force: true)
+        _ = try await two.snapshot("v", name: "now")
+        _ = try await two.delete(try VolumeReference(parsing: rollback.safetySnapshot), force: false)
+        await two.detach(try await two.attach("v"))
+        try await two.close()
+        let later = try await second.open()
+        _ = try await later.collectGarbage(dryRun: false) { _ in }
+        try await later.close()
+        let engine = try await first.open()
+        let journal = try #require(try await engine.journals().first)
+        #expect(journal.writesMissing == nil)
+        await #expect { _ = try await engine.branch(fromJournal: journal.id, to: "back") } throws: {
+            ($0 as? StorageError)?.code == .notFound
+        }
+        // Nor can one be given that name.
+        await #expect { _ = try await engine.snapshot("v", name: "take-over-\(journal.id)-x") } throws: {
+            ($0 as? StorageError)?.code == .invalid
+        }
+        try await engine.close()
+    }
+
     @Test func anOwnersJournalIsNotLeftOver() async throws {
         let bed = try await TestBed()
         let engine = try await bed.open()

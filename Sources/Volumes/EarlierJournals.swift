@@ -3,7 +3,7 @@ import Snapshots
 import StoreCore
 
 /// The journals that earlier openings of a volume left in this data directory.
-struct LeftJournals {
+struct EarlierJournals {
     /// Hold the current owner's token: their writes are this volume's, and were perhaps acknowledged. Oldest first.
     var continuing: [JournalGeneration] = []
     /// Of an owner that has released the volume: all of it is in the bucket.
@@ -11,19 +11,20 @@ struct LeftJournals {
     /// Of an owner that lost the volume to another: kept and reported, never replayed.
     var foreign: [JournalGeneration] = []
 
-    static func find(for manifest: Manifest, context: VolumeContext) async throws -> LeftJournals {
-        guard let directory = context.journalDirectory else { return LeftJournals() }
-        var left = LeftJournals()
+    static func find(for manifest: Manifest, context: VolumeContext) async throws -> EarlierJournals {
+        guard let directory = context.journalDirectory else { return EarlierJournals() }
+        var earlier = EarlierJournals()
         let generations = try await Journal.generations(
             directory: directory, volume: manifest.volume, disk: context.disk)
         for generation in generations {
             switch manifest.owner {
-            case let owner? where owner.token == generation.token && owner.isReleased: left.finished.append(generation)
-            case let owner? where owner.token == generation.token: left.continuing.append(generation)
-            default: left.foreign.append(generation)
+            case let owner? where owner.token == generation.token && owner.isReleased:
+                earlier.finished.append(generation)
+            case let owner? where owner.token == generation.token: earlier.continuing.append(generation)
+            default: earlier.foreign.append(generation)
             }
         }
-        return left
+        return earlier
     }
 
     /// Openings of this data directory that answered clients and then lost the volume to another, as far as nobody has
@@ -46,7 +47,7 @@ struct LeftJournals {
         case .journaled where generation.files.first ?? 1 > 1: return true
         case .journaled:
             do {
-                let summary = try await Journal.replay(generation, keys: context.keys, disk: context.disk) { _ in }
+                let summary = try await Journal.read(generation, keys: context.keys, disk: context.disk) { _ in }
                 return summary.entries > 0 || summary.tornBytes > 0
             } catch  where [.denied, .corrupt, .unsupported].contains(error.storageCode) {
                 return true
@@ -62,7 +63,7 @@ struct LeftJournals {
                 continue
             }
             context.event(
-                .journalKept, volume: name, details: ["journal": LeftJournal.id(of: generation)],
+                .journalKept, volume: name, details: ["journal": LeftJournal.id(of: generation.token)],
                 """
                 the journal \(generation.path) belongs to an opening that lost the volume, and may hold writes that \
                 the store lacks; it is kept: see `zerofs journals`
