@@ -73,7 +73,7 @@ func report(_ name: String, parent: String? = nil, created: String = "2026-01-01
         let lines = JournalTable.lines([journal("pg-prod", 2, isComplete: true), journal(nil, nil, isComplete: false)])
         #expect(
             lines.map { $0.split(separator: " ").dropFirst().joined(separator: " ") } == [
-                "VOLUME CREATED WRITES MISSING BYTES MISSING COMPLETE OPEN ON",
+                "VOLUME CREATED WRITES WRITES MISSING BYTES BYTES MISSING COMPLETE OPEN ON",
                 "pg-prod 2026-01-01T00:00:00Z 3 2 12K 8K yes db2",
                 "(deleted) 2026-01-01T00:00:00Z 3 ? 12K ? no",
             ])

@@ -37,8 +37,9 @@ enum VolumeTable {
 enum JournalTable {
     static func lines(_ reports: [JournalReport]) -> [String] {
         var table = TextTable([
-            ("ID", .left), ("VOLUME", .left), ("CREATED", .left), ("WRITES", .right), ("MISSING", .right),
-            ("BYTES", .right), ("MISSING", .right), ("COMPLETE", .left), ("OPEN ON", .left),
+            ("ID", .left), ("VOLUME", .left), ("CREATED", .left), ("WRITES", .right),
+            ("WRITES MISSING", .right), ("BYTES", .right), ("BYTES MISSING", .right), ("COMPLETE", .left),
+            ("OPEN ON", .left),
         ])
         for report in reports {
             table.add([
