@@ -17,7 +17,8 @@ public struct Timestamp: Hashable, Comparable, Sendable {
 /// The clock that everything waits on and stamps with, so that a simulation can hold its own.
 public protocol TimeSource: Sendable {
     func now() -> Timestamp
-    /// Nanoseconds of a clock that never steps back; only differences mean something.
+    /// Nanoseconds of a clock that never steps back, and counts the time for which the machine was suspended; only
+    /// differences mean something.
     func monotonicNanoseconds() -> UInt64
     /// Throws `CancellationError` when the task is cancelled meanwhile.
     func sleep(for duration: Duration) async throws
@@ -33,7 +34,7 @@ public struct SystemTime: TimeSource {
     }
     public func monotonicNanoseconds() -> UInt64 {
         var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
+        clock_gettime(CLOCK_BOOTTIME, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
     public func sleep(for duration: Duration) async throws { try await Task.sleep(for: duration) }

@@ -8,11 +8,15 @@ extension Uploader {
         for action in actions {
             switch action {
             case .attempt(let number, let isRetry):
-                slots.acquire(isRetry: isRetry) { [self] in Task { await attempt(number) } }
+                slots.acquire(isRetry: isRetry) { [self] in start(number) }
             case .rest(let number, let delay): rest(number, delay)
             case .advance, .end: announce()
             }
         }
+    }
+
+    private func start(_ number: UInt64) {
+        state.withLock { $0.running[number] = Task { await attempt(number) } }
     }
 
     /// One attempt; holds a slot.
@@ -22,14 +26,20 @@ extension Uploader {
             state.attempts += 1
             return (state.objects[number], state.queue.failures(of: number) > 0)
         }
-        guard let object = found else { return slots.release() }
+        guard let object = found else {
+            state.withLock { $0.running[number] = nil }
+            return slots.release()
+        }
         let result = await create(object, isRetry: isRetry)
         slots.release()
         if case .failed(let error) = result {
-            for handler in state.withLock({ $0.failureHandlers }) { handler(error) }
+            // What was broken off by a stop is no failure.
+            let handlers = state.withLock { $0.queue.ending == nil ? $0.failureHandlers : [] }
+            for handler in handlers { handler(error) }
         }
         let (actions, stopping) = state.withLock { state in
             state.attempts -= 1
+            state.running[number] = nil
             defer { if state.attempts == 0 { state.stopping = [] } }
             return (state.take(result, of: number), state.attempts == 0 ? state.stopping : [])
         }
@@ -97,10 +107,12 @@ extension Uploader {
         }
     }
 
-    /// Ends all attempts for good: waiters get `cancelled`, and it returns when no attempt is under way any more. What
+    /// Breaks all attempts off for good: waiters get `cancelled`, and it returns when none is under way any more. What
     /// was submitted and not yet acknowledged may be in the store or not.
     public func stop() async {
-        perform(state.withLock { $0.queue.stop() })
+        let (actions, running) = state.withLock { ($0.queue.stop(), $0.running.values) }
+        perform(actions)
+        for attempt in running { attempt.cancel() }
         await withCheckedContinuation { continuation in
             let isIdle = state.withLock { state in
                 if state.attempts > 0 { state.stopping.append(continuation) }

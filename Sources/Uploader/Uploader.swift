@@ -28,8 +28,9 @@ public final class Uploader: Sendable {
         var announced: UInt64 = 0
         var isAnnouncing = false
         var isEndAnnounced = false
-        /// Attempts that hold a slot, and who waits for the last of them to end.
+        /// Attempts under way, and who waits for the last of them to end.
         var attempts = 0
+        var running: [UInt64: Task<Void, Never>] = [:]
         var stopping: [CheckedContinuation<Void, Never>] = []
         var resting: [UInt64: Task<Void, Never>] = [:]
     }
@@ -58,7 +59,9 @@ public final class Uploader: Sendable {
         state = Mutex(State(queue: UploadQueue(policy: policy, seed: seed)))
     }
 
-    /// An attempt that took this long may belong to a process that was stopped meanwhile.
+    /// An attempt that took this long may belong to a process that was stopped, or a machine that was suspended,
+    /// meanwhile. A machine whose clock stood still as well goes unnoticed: what it then acknowledges late is in the
+    /// log that its successor read all the same, because the fence never goes.
     static let doubtAfter = Duration.seconds(30)
 
     /// Everything up to this number is durable. Never moves back.
@@ -101,6 +104,9 @@ public final class Uploader: Sendable {
         }
         if let ending { body(ending) }
     }
+
+    /// Why nothing will be acknowledged any more; nil while uploads go on.
+    public var ending: StorageError? { state.withLock { $0.queue.ending } }
 
     public var status: UploadStatus {
         let now = time.monotonicNanoseconds()

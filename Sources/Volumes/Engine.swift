@@ -39,23 +39,27 @@ public final class Engine: Sendable {
         self.log = log
     }
 
-    /// Drains and releases every open volume. Throws the first error after trying all: what could not be uploaded is in
-    /// the journal.
+    /// Drains and releases all open volumes at the same time. Throws an error of one after trying all: what could not
+    /// be uploaded is in the journal.
     public func close() async throws {
-        var failure: (any Error)?
-        for volume in await takeOpenVolumes() {
-            do {
-                try await volume.close(within: settings.volume.closeDeadline)
-                try noteManifest(of: volume)
-            } catch {
-                let isKept = settings.volume.isJournaled ? "what was not uploaded is in the journal" : "it is lost"
-                volume.event(.closedDirty, "the volume did not close cleanly, \(isKept): \(error)")
-                failure = failure ?? error
-            }
+        let failure = await withTaskGroup(of: (any Error)?.self) { group in
+            for volume in await takeOpenVolumes() { group.addTask { await self.close(volume) } }
+            return await group.reduce(nil) { $0 ?? $1 }
         }
         await context.fetcher.disk?.close()
         await saveMarks()
         if let failure { throw failure }
+    }
+    private func close(_ volume: Volume) async -> (any Error)? {
+        do {
+            try await volume.close(within: settings.volume.closeDeadline)
+            try noteManifest(of: volume)
+            return nil
+        } catch {
+            let isKept = settings.volume.isJournaled ? "what was not uploaded is in the journal" : "it is lost"
+            volume.event(.closedDirty, "the volume did not close cleanly, \(isKept): \(error)")
+            return error
+        }
     }
 
     /// Notes the last manifest that a volume which was closed here has committed.

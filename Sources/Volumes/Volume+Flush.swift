@@ -56,7 +56,7 @@ extension Volume {
             switch try state.withLock({ try flushStep(&$0, last) }) {
             case .done:
                 // Nothing is on its way, and yet a writer that is known to be fenced acknowledges nothing (R4).
-                if let ending = uploader.status.ending { throw failure ?? ending }
+                if let ending = uploader.ending { throw failure ?? ending }
                 return
             case .wait(let ordinal):
                 do {
@@ -64,7 +64,7 @@ extension Volume {
                 } catch {
                     // The uploads end with the volume; why it ended says more.
                     if let failure { throw failure }
-                    if let limit, uploader.status.ending == nil, !Task.isCancelled {
+                    if let limit, uploader.ending == nil, !Task.isCancelled {
                         throw deadlineError(limit, cause: error)
                     }
                     throw error

@@ -173,8 +173,8 @@ private func rough(_ base: any ObjectStore, seed: UInt64) -> FaultStore {
         let running = Atomic(0)
         let store = FaultStore(MemoryStore()) { request in
             running.add(1, ordering: .relaxed)
+            defer { running.subtract(1, ordering: .relaxed) }
             try await Task.sleep(for: .milliseconds(20))
-            running.subtract(1, ordering: .relaxed)
             return request.number % 3 == 0 ? .failBefore() : nil
         }
         let uploader = uploader(store)
@@ -189,5 +189,21 @@ private func rough(_ base: any ObjectStore, seed: UInt64) -> FaultStore {
         try await Task.sleep(for: .milliseconds(40))
         #expect(uploader.frontier == frontier && frontier < 20)
         await uploader.stop()
+    }
+
+    /// A store that answers no more would hold up the end of a server for as long as it takes to give up.
+    @Test(.timeLimit(.minutes(1))) func withoutTheStoresAnswerWhenTheUploaderStops() async throws {
+        let store = FaultStore(MemoryStore()) { _ in
+            try await Task.sleep(for: .seconds(600))
+            return nil
+        }
+        let uploader = uploader(store)
+        let failures = Atomic(0)
+        uploader.onFailure { _ in failures.add(1, ordering: .relaxed) }
+        uploader.submit(1...20)
+        while uploader.status.inFlight == 0 { try await Task.sleep(for: .milliseconds(1)) }
+        await uploader.stop()
+        #expect(uploader.status.ending?.code == .cancelled)
+        #expect(failures.load(ordering: .relaxed) == 0)
     }
 }
