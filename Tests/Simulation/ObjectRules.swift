@@ -6,7 +6,8 @@ import StoreCore
 /// What holds for every object, whoever makes it: checked at each request that carries bytes, and at each deletion.
 ///
 /// - Objects never change (R5): a name whose object was deleted is never given to other content. Numbers of logs of
-///   versions are the exception: a stalled writer may win one that gc gave up, below the floor, where nobody looks.
+///   versions are the exception: a stalled writer may win one that gc gave up, below the floor, where nobody looks; and
+///   relocation records: a pass that ended long ago may bring one back of a segment that is gone.
 /// - Every object but the probe's is under an envelope, and no two share salt and data key (R7), also those that lost
 ///   their race: what was sent was seen.
 /// - A manifest never follows one of a higher epoch (R4).
@@ -60,7 +61,8 @@ final class ObjectRules {
     private func created(_ key: ObjectKey) {
         guard let bytes = bucket.objects[key]?.bytes else { return }
         let hash = bytes.hashValue
-        if let before = contents.updateValue(hash, forKey: key), before != hash, !isNumber(key) {
+        if let before = contents.updateValue(hash, forKey: key), before != hash, !isNumber(key), !isOfAGoneSegment(key)
+        {
             fail("\(key) was given to other content after its deletion")
         }
         do { try followsItsLog(key, bytes) } catch { fail("\(key) does not open: \(error)") }
@@ -97,6 +99,10 @@ final class ObjectRules {
             let inverted = UInt64(parts[3], radix: 16)
         else { return nil }
         return (volume, .max - inverted)
+    }
+    private func isOfAGoneSegment(_ key: ObjectKey) -> Bool {
+        guard key.text.hasPrefix("relocated/") else { return false }
+        return !bucket.objects.keys.contains { "relocated/\(Digest.sha256(Array($0.text.utf8)))" == key.text }
     }
     private func isNumber(_ key: ObjectKey) -> Bool {
         key.text.hasPrefix("catalog/") || key.text.hasPrefix("superblock/") || key.text.contains("/manifest/")

@@ -127,17 +127,19 @@ extension World {
         await use(servers[0], requests: 2, flushes: true)
     }
 
-    /// The answer to a catalog commit is lost, and another host has committed on top of it before the writer looks.
+    /// The answer to a catalog commit is lost, or the commit; before the writer looks another host has committed on top
+    /// of it, or in its place.
     fileprivate func rivalBuildsOnMine() async {
         await use(servers[0], requests: 5)
         await snapshot(on: servers[0])
+        let hasHappened = draw(2) == 0
         nonisolated(unsafe) var attempts = 0
         bucket.intercept = { call in
             guard call.kind == .create, call.process.hasPrefix("host0"), call.keys[0].text.hasPrefix("catalog/") else {
                 return nil
             }
             attempts += 1
-            return attempts == 1 ? .failsAfter : attempts == 2 ? .held("retry") : nil
+            return attempts == 1 ? (hasHappened ? .failsAfter : .failsBefore) : attempts == 2 ? .held("retry") : nil
         }
         let first = Task {
             if self.draw(2) == 0 {
