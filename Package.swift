@@ -33,7 +33,7 @@ let flyingFox: [Target.Dependency] = [
 let isFuzzing = Context.environment["ZEROFS_FUZZ"] != nil
 let fuzzed: [Target.Dependency] = [
     "StoreCore", "Codec", "ObjectStorage", "S3", "SegmentLog", "BlockMap", "Journal", "Cache", "Snapshots", "Cleaner",
-    "Volumes", "NBD", "Control", "CLI", logging,
+    "Volumes", "NBD", "TLS", "CLibSSL", "Control", "CLI", logging,
 ]
 let fuzzing: [Target] =
     isFuzzing

@@ -48,9 +48,18 @@ enum Program {
         fclose(file)
     }
 
+    /// Those next to which sums and conversions go wrong, in either order.
+    private static var numbers: [[UInt8]] {
+        let edges: [UInt64] = [1 << 31, 1 << 32, 1 << 38, 1 << 50, 1 << 63]
+        return edges.flatMap { [$0 - 1, $0] + ($0 == 1 << 63 ? [.max] : []) }.flatMap { number -> [[UInt8]] in
+            let bytes = withUnsafeBytes(of: number.littleEndian, Array.init)
+            return [bytes, bytes.reversed()]
+        }
+    }
+
     /// As a dictionary quotes it.
-    private static func quoted(_ word: String) -> String {
-        let bytes = word.utf8.map { byte -> String in
+    private static func quoted(_ word: [UInt8]) -> String {
+        let bytes = word.map { byte -> String in
             (0x20..<0x7f).contains(byte) && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
                 ? String(UnicodeScalar(byte)) : "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
         }
@@ -69,7 +78,8 @@ enum Program {
         case "run":
             setenv(chosen, harness.name, 1)
             return try Target.prepare(harness)
-        case "words": for word in harness.words { print(quoted(word)) }
+        case "words":
+            for word in harness.words.map({ Array($0.utf8) }) + numbers { print(quoted(word)) }
         case "seeds" where arguments.count == 4:
             for (number, seed) in try harness.seeds().enumerated() { write(seed, to: "\(arguments[3])/seed-\(number)") }
         default: usage()

@@ -16,11 +16,15 @@ struct Harness: Sendable {
     let seeds: @Sendable () throws -> [[UInt8]]
     let body: @Sendable ([UInt8]) throws -> Void
 
-    func run(_ input: [UInt8]) {
+    /// Returns whether the input was taken, and not refused.
+    @discardableResult
+    func run(_ input: [UInt8]) -> Bool {
         do {
             try body(input)
+            return true
         } catch let error as StorageError {
             require(Self.refusals.contains(error.code), "\(name): \(error.code) is no answer to bad bytes: \(error)")
+            return false
         } catch {
             preconditionFailure("\(name): an error that is no StorageError: \(error)")
         }

@@ -5,7 +5,7 @@ struct Mutator {
     private var generator: SplitMix64
     private let corpus: [[UInt8]]
     private let words: [[UInt8]]
-    private static let bytesMax = 4096
+    private static let bytesMax = 8192
     private static let numbers: [UInt64] = [
         0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
         0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, 0xffff_ffff_ffff_ffff, 1 << 38, 1 << 50,
