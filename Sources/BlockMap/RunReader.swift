@@ -46,7 +46,11 @@ final class RunReader: Sendable {
     func pageNow(_ location: PageLocation) -> Page? { resident(location.position) }
 
     func page(_ location: PageLocation, _ kind: RunFormat.PageKind) async throws -> Page {
-        try await page(at: location.position) { [self] in
+        // Position 0 is the whole object's: a page there would be loaded by waiting for itself.
+        guard location.position >= UInt64(ObjectHeader.byteCount) else {
+            throw corrupt(location, "a page lies in the header of its object")
+        }
+        return try await page(at: location.position) { [self] in
             try decode(try await frame(location), location, kind)
         }
     }

@@ -124,13 +124,17 @@ extension Harness {
         }
     }
     /// All pages of a run in order, without the trailer.
-    static func contents(of run: SealedRun) throws -> [[UInt8]] {
+    static func contents(of run: SealedRun) throws -> [[UInt8]] { try frames(of: run).map(\.content) }
+
+    /// The same with the plaintexts of their frames.
+    private static func frames(of run: SealedRun) throws -> [(content: [UInt8], plaintext: [UInt8])] {
         let cipher = try Fixtures.keys.opening(run.reference.header, identity: run.reference.identity)
-        var found: [(UInt64, [UInt8])] = []
+        var found: [(UInt64, (content: [UInt8], plaintext: [UInt8]))] = []
         func walk(_ location: PageLocation, _ height: UInt8, _ kind: RunFormat.PageKind) throws {
             let frame = run.bytes[Int(location.position)..<Int(location.end)]
             let content = try PageFrame.open(frame, at: location, with: cipher, object: "seed")
-            found.append((location.position, content))
+            let plaintext = try cipher.open(frame, at: location.position, object: "seed")
+            found.append((location.position, (content, plaintext)))
             guard height > 0 else { return }
             let index = try IndexPage(decoding: content, kind: kind, before: location.position, object: "seed")
             for child in 0..<index.count { try walk(index.location(at: child), height - 1, kind) }
@@ -142,40 +146,25 @@ extension Harness {
 
     /// A whole run, genuine in every tag, whose pages are the input's: looked up, streamed and verified.
     ///
-    /// Input: heights of the two trees, number of the page that is the extents' root, then for each page a length, and
-    /// its frame's plaintext.
+    /// Input: the trailer's length and plaintext, then the same of each page's frame.
     private static let wholeRun = Harness(
         name: "run", memory: { (64 << 20) + 256 * $0 + 4 * decompressed($0) },
         seeds: {
             try [UInt64(3), 30].map { extents in
                 let run = try Fixtures.run(extents, Fixtures.smallShape)
-                let pages = try contents(of: run)
-                let root = pages.lastIndex { $0[0] == RunFormat.PageKind.extentIndex.rawValue } ?? 0
-                let heights = [run.reference.extents.height, run.reference.segments.height, UInt8(root)]
-                return heights + pages.flatMap { ([0] + $0).asPart }
+                return try run.reference.contents.bytes.asPart + frames(of: run).flatMap(\.plaintext.asPart)
             }
         },
         body: { input in
             var choices = Choices(input)
-            let heights = (choices.byte() % 9, choices.byte() % 9)
-            let rootNumber = Int(choices.byte())
+            let trailer = choices.part()
             let identity = RunFormat.identity(Fixtures.volume, Epoch(3))
             let cipher = try Fixtures.cipher(.run, identity)
             var object = cipher.header.bytes
-            var places: [PageLocation] = []
-            while !choices.isEmpty, places.count < 300 {
-                let position = object.count
-                try cipher.seal(choices.part(), at: UInt64(position), appendingTo: &object)
-                places.append(
-                    PageLocation(position: UInt64(position), byteCount: UInt32(object.count - position)))
+            while !choices.isEmpty, object.count < 64 << 10 {
+                try cipher.seal(choices.part(), at: UInt64(object.count), appendingTo: &object)
             }
-            guard places.indices.contains(rootNumber), let last = places.last else { return }
-            let isAllZero = rootNumber == places.count - 1
-            let contents = RunContents(
-                extentCount: 3, range: BlockRange(first: BlockIndex(0), count: 1 << 20),
-                extents: PageTree(root: places[rootNumber], height: heights.0), segmentCount: isAllZero ? 0 : 1,
-                segments: isAllZero ? .empty : PageTree(root: last, height: heights.1))
-            try cipher.seal(contents.bytes, at: UInt64(object.count), appendingTo: &object)
+            try cipher.seal(trailer, at: UInt64(object.count), appendingTo: &object)
             let reference = try RunVerifier.reference(
                 of: object, volume: Fixtures.volume, epoch: Epoch(3), keys: Fixtures.keys)
             let bytes = object
