@@ -99,6 +99,25 @@ extension Workload {
         second.kill()
         try await again.close()
     }
+
+    static let leftJournal = Workload(
+        name: "left-journal", about: "what a take-over left in the first host's journal comes back as a branch",
+        shape: EngineShape(durability: .journal) { $0.volume.uploadDelay = .milliseconds(400) }, hosts: 2
+    ) { world in
+        let first = try await world.hosts[0].start()
+        let volume = try await first.create("v", blocks: 24)
+        let client = try await first.attach(volume)
+        try await client.writeAndFlush(world, writes: 8, flushEvery: 3)
+        let left = volume.last
+        first.kill()
+        let second = try await world.hosts[1].start(takingOver: ["v"])
+        try await second.attach(volume).writeAndFlush(world, writes: 3, flushEvery: 2)
+        let again = try await world.hosts[0].start()
+        let branch = try await again.branch(fromJournalWith: left, to: "b")
+        try await again.attach(branch).writeAndFlush(world, writes: 3, flushEvery: 2)
+        try await again.close()
+        second.kill()
+    }
 }
 
 extension World {

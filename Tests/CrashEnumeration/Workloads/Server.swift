@@ -84,6 +84,18 @@ final class Server: @unchecked Sendable {
         return history
     }
 
+    /// - Parameter contents: what the only journal left here must bring back.
+    func branch(fromJournalWith contents: Contents, to name: String) async throws -> VolumeHistory {
+        let history = VolumeHistory(name, contents: contents, flushStores: false, issued: world.mark())
+        world.volumes.append(history)
+        _ = try await run { engine in
+            guard let journal = try await engine.journals().first else { throw WrongContents("the journal") }
+            return try await engine.branch(fromJournal: journal.id, to: name)
+        }
+        history.created = world.mark()
+        return history
+    }
+
     func rollback(_ client: Client, to name: String) async throws {
         let volume = client.volume
         guard let target = volume.snapshots.first(where: { $0.name == name }) else { return }

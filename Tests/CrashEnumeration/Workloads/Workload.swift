@@ -9,7 +9,8 @@ public struct Workload: Sendable {
     public static func named(_ name: String) -> Workload? { all.first { $0.name == name } }
     public static let all: [Workload] =
         writing + mapping + [
-            snapshots, branches, rollback, deletion, resizing, garbage, reopening, takeOver, keyRotation,
+            snapshots, branches, rollback, deletion, resizing, garbage, reopening, takeOver, leftJournal,
+            keyRotation,
         ]
 }
 
