@@ -21,7 +21,7 @@ extension Verification {
                     segments.suspects[id] = "it has \(size) bytes, expected \(reference.byteCount)"
                 } else if !context.keys.holds(reference.header.keyID) {
                     segments.suspects[id] =
-                        "it is sealed under data key \(reference.header.keyID), which the superblock does not hold"
+                        "it is sealed under data key \(reference.header.keyID), which is not at hand"
                 }
             } else if segments.relocations[id] == nil {
                 segments.suspects[id] = "it is missing"

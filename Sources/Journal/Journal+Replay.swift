@@ -50,7 +50,7 @@ extension Journal {
         _ generation: JournalGeneration, keys: KeyRing, disk: any LocalDisk,
         _ body: (JournalEntry) async throws -> Void
     ) async throws -> JournalReplaySummary {
-        try await walk(generation, keys, disk, isKeeping: true, body)
+        try await walk(generation, keys, disk, makesDurable: true, body)
     }
 
     /// As `replay`, for who only looks: changes nothing, and promises nothing of what was returned.
@@ -59,11 +59,11 @@ extension Journal {
         _ generation: JournalGeneration, keys: KeyRing, disk: any LocalDisk,
         _ body: (JournalEntry) async throws -> Void
     ) async throws -> JournalReplaySummary {
-        try await walk(generation, keys, disk, isKeeping: false, body)
+        try await walk(generation, keys, disk, makesDurable: false, body)
     }
 
     private static func walk(
-        _ generation: JournalGeneration, _ keys: KeyRing, _ disk: any LocalDisk, isKeeping: Bool,
+        _ generation: JournalGeneration, _ keys: KeyRing, _ disk: any LocalDisk, makesDurable: Bool,
         _ body: (JournalEntry) async throws -> Void
     ) async throws -> JournalReplaySummary {
         var summary = JournalReplaySummary()
@@ -74,11 +74,11 @@ extension Journal {
         var chain: [UInt8]?
         for (index, number) in generation.files.enumerated() {
             let file = try await disk.open("\(generation.path)/\(number.hex)")
-            if isKeeping { try await sync(file, of: generation, &summary, disk) }
+            if makesDurable { try await sync(file, of: generation, &summary, disk) }
             let bytes = try await file.read(at: 0, count: file.byteCount)
             var reader = try JournalFileReader(bytes, generation: generation, number: number, keys: keys)
-            let isWhole = try await walk(&reader, after: chain, &summary, body)
-            if isKeeping, summary.failedAfter != nil {
+            let isWhole = try await readEntries(of: &reader, after: chain, &summary, body)
+            if makesDurable, summary.failedAfter != nil {
                 try await file.write(Array(reader.genuineBytes), at: 0)
                 try await file.sync()
             }
@@ -104,8 +104,8 @@ extension Journal {
     }
 
     /// False where the generation ends in this file.
-    private static func walk(
-        _ reader: inout JournalFileReader, after chain: [UInt8]?, _ summary: inout JournalReplaySummary,
+    private static func readEntries(
+        of reader: inout JournalFileReader, after chain: [UInt8]?, _ summary: inout JournalReplaySummary,
         _ body: (JournalEntry) async throws -> Void
     ) async throws -> Bool {
         guard let link = try reader.begin(after: chain) else { return false }

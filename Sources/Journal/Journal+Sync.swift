@@ -65,7 +65,10 @@ extension Journal {
             try await Self.noteFailedSync(in: path, after: last, disk: disk)
             return nil
         } catch {
-            return StorageError(.unavailable, "\(refusal.message); no word of that could be left either", cause: error)
+            return StorageError(
+                .unavailable,
+                "\(refusal.message), and the disk took no note of it: stop the server in order, a kill may lose writes",
+                cause: error)
         }
     }
 }

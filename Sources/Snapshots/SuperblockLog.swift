@@ -50,7 +50,10 @@ public struct SuperblockLog: Sendable {
             let place = objects.key(superblock.number)
             throw StorageError.corrupt(
                 key.text,
-                "it is superblock \(superblock.number) under another name: see that \(place) is there, delete this")
+                """
+                it is superblock \(superblock.number), which belongs at \(place): move it out of the store and keep \
+                it; if no other superblock is left then, put it there
+                """)
         }
         return superblock
     }
@@ -166,12 +169,13 @@ public struct SuperblockLog: Sendable {
             guard let bytes = try await objects.read(number) else { return true }
             let other = try decode(bytes, number)
             guard other.storeID == superblock.storeID, other.currentKeyID <= superblock.currentKeyID else {
-                throw StorageError.corrupt(
-                    objects.key(number).text,
+                throw StorageError(
+                    .corrupt,
                     """
-                    it names data key \(other.currentKeyID) of store \(other.storeID.hex), and superblock \
-                    \(superblock.number), which should have replaced it, key \(superblock.currentKeyID) of \
-                    \(superblock.storeID.hex): the store was rolled back or exchanged; neither is deleted, keep copies
+                    the bucket was rolled back or mixed with another: superblock \(superblock.number) (newest data key \
+                    \(superblock.currentKeyID), store \(superblock.storeID.hex)) does not follow \
+                    \(objects.key(number)), which names data key \(other.currentKeyID) of store \(other.storeID.hex); \
+                    none is deleted: copy `superblock/` elsewhere, then see docs/operations.md, The store went back
                     """)
             }
             older.append(objects.key(number))

@@ -10,6 +10,7 @@ public final class AsyncLock: Sendable {
     private let state = Mutex(State())
 
     public init() {}
+    /// Runs `body` alone. Waits without a bound, also in a cancelled task: bound what `body` does.
     public func withLock<R>(_ body: () async throws -> R) async rethrows -> R {
         await acquire()
         defer { release() }

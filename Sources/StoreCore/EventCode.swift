@@ -54,7 +54,7 @@ public enum EventCode: String, CaseIterable, Sendable {
     case storeRolledBack = "store-rolled-back"
     /// gc gave up, because of what it cannot read; it has deleted nothing since.
     case gcStopped = "gc-stopped"
-    /// The wall clock was set, or the machine slept.
+    /// The wall clock was set. Sleep is no jump: the clock it is compared with counts that too.
     case clockJumped = "clock-jumped"
 
     /// How loud its line is.

@@ -28,7 +28,8 @@ public final class Uploader: Sendable {
         var announced: UInt64 = 0
         var isAnnouncing = false
         var isEndAnnounced = false
-        /// Attempts under way, and who waits for the last of them to end.
+        /// Attempts that were begun and have not ended. `running` also has those that have not begun: a stop cancels
+        /// both, and waits for the first.
         var attempts = 0
         var running: [UInt64: Task<Void, Never>] = [:]
         var stopping: [CheckedContinuation<Void, Never>] = []

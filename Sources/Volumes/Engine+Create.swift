@@ -64,6 +64,14 @@ extension Engine {
     public func rename(_ old: VolumeReference, to new: String) async throws -> VolumeReport {
         let name = old.snapshot != nil ? try Self.snapshotName(new, of: old) : new
         try Self.check(name: name)
+        if let snapshot = old.snapshot {
+            // `branch --from-journal` finds the snapshot by this name, and must find no other.
+            guard !name.hasPrefix(Self.takeOverPrefix), !snapshot.hasPrefix(Self.takeOverPrefix) else {
+                throw StorageError(
+                    .invalid,
+                    "snapshots named '\(Self.takeOverPrefix)…' belong to left-over journals: their names stay")
+            }
+        }
         try await catalog.commit { editor in
             let (volume, snapshot) = try editor.state.resolve(old)
             if let snapshot { try editor.rename(snapshot.id, to: name) } else { try editor.rename(volume.id, to: name) }

@@ -92,7 +92,11 @@ extension Engine {
             for journal in journals { try await Journal.remove(journal, disk: context.disk) }
             try await LossRecord.remove(directory: directory, volume: record.id, disk: context.disk)
         } catch {
-            log.warning("volume \(record.name) was deleted; what it had in \(directory) was not: \(error)")
+            log.warning(
+                """
+                volume \(record.name) is deleted, but not all of its journals in \(directory) are: nothing in them is \
+                needed, `zerofs journals drop` removes those that `zerofs journals` shows: \(error)
+                """)
         }
     }
 

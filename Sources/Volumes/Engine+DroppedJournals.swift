@@ -30,7 +30,7 @@ extension Engine {
         let volume = journal.volume
         try openVolumes.withLock { open in
             let isFree = !open.isClosed && !open.underWay.contains(volume) && !open.reserved.contains(volume)
-            guard isFree, open.dropping.insert(volume).inserted else { throw Self.isInUse(journal) }
+            guard isFree, open.dropping.insert(volume).inserted else { throw Self.busy(journal) }
         }
         defer { openVolumes.withLock { _ = $0.dropping.remove(volume) } }
         return try await body()
@@ -40,7 +40,7 @@ extension Engine {
         guard let opening = openVolumes.withLock({ $0.openings[journal.volume] }),
             case .success(let volume) = await opening.result, volume.journal?.token == journal.token
         else { return }
-        guard volume.failure != nil else { throw Self.isInUse(journal) }
+        guard volume.failure != nil else { throw Self.busy(journal) }
         await dropFailed(journal.volume, opening)
     }
 
@@ -52,12 +52,12 @@ extension Engine {
         if mayChange { return true }
         return await openVolume(journal.volume)?.journal?.token == journal.token
     }
-    static func isInUse(_ journal: LeftJournal) -> StorageError {
+    static func busy(_ journal: LeftJournal) -> StorageError {
         StorageError(
             .busy,
             """
-            journal \(journal.id) is in use: its volume is being opened, rolled back or deleted here, or served from \
-            an opening that has not noticed yet that it lost the volume; try again later
+            journal \(journal.id) is in use: its volume is being opened, rolled back or deleted here, the journal is \
+            being dropped, or an opening that has not noticed yet that it lost the volume serves it; try again later
             """)
     }
 

@@ -67,7 +67,7 @@ extension Engine {
     public func branch(fromJournal id: String, to new: String) async throws -> VolumeReport {
         try Self.check(name: new)
         let journal = try await leftJournal(id)
-        guard await !isInUse(journal) else { throw Self.isInUse(journal) }
+        guard await !isInUse(journal) else { throw Self.busy(journal) }
         return try await retryingBelowFloor {
             let known = try await self.catalog.newest()
             guard known.volume(named: new) == nil else {

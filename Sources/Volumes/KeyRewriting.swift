@@ -49,7 +49,9 @@ struct KeyRewriting {
         for _ in 0..<2 { _ = try await collect(engine.settings.gc) }
     }
 
-    private func say(_ phase: String, _ done: UInt64) { progress(ProgressReport(phase: phase, done: done)) }
+    private func say(_ phase: String, _ done: UInt64, _ total: UInt64? = nil) {
+        progress(ProgressReport(phase: phase, done: done, total: total))
+    }
 
     // MARK: Volumes
 
@@ -174,12 +176,12 @@ struct KeyRewriting {
         do {
             let verifier = StoreVerifier(
                 store: context.store, keys: keys, catalog: catalog, maps: maps, time: context.time)
-            let report = try await verifier.verify(progress: tell)
+            let report = try await verifier.verify { say($0, $1, $2) }
             let damaged = report.damaged.prefix(Self.problemsMax).map { "\($0.object) \($0.problem)" }
             guard damaged.isEmpty else { return damaged.map(Self.kept) }
             let collector = GarbageCollector(
                 store: context.store, keys: keys, catalog: catalog, maps: maps, time: context.time, options: options)
-            _ = try await collector.collect(dryRun: true, progress: tell)
+            _ = try await collector.collect(dryRun: true) { say($0, $1, $2) }
             return []
         } catch  where [.denied, .corrupt].contains(error.storageCode) {
             return [Self.kept("\(error)")]
@@ -187,9 +189,6 @@ struct KeyRewriting {
     }
     private static let problemsMax = 10
     private static func kept(_ problem: String) -> String {
-        "without the older keys the store is not sound: \(problem) (see `zerofs verify`)"
-    }
-    private func tell(_ phase: String, _ done: UInt64, _ total: UInt64?) {
-        progress(ProgressReport(phase: phase, done: done, total: total))
+        "the store still needs the older keys: without them \(problem) (`zerofs verify --deep` says if it is damaged)"
     }
 }

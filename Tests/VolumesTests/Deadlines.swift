@@ -4,14 +4,14 @@ import Testing
 import Volumes
 
 /// While the store is away requests wait; with a deadline they fail, and never succeed falsely.
-@Suite(.timeLimit(.minutes(1))) struct DeadlinesAreErrors {
+@Suite(.timeLimit(.minutes(3))) struct DeadlinesAreErrors {
     private static let away = StorageError(.unavailable, "the store is away")
 
     /// A volume `v` on a store whose requests fail while `faults` says so.
     private func bed(_ change: (inout EngineSettings) -> Void = { _ in }) async throws -> (TestBed, FaultStore) {
         let faults = FaultStore(MemoryStore())
         let bed = try await TestBed(store: faults)
-        bed.settings.volume.storeDeadline = .seconds(2)
+        bed.settings.volume.storeDeadline = .seconds(5)
         change(&bed.settings)
         return (bed, faults)
     }

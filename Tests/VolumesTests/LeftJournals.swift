@@ -135,7 +135,14 @@ import Volumes
         await #expect { _ = try await engine.branch(fromJournal: journal.id, to: "back") } throws: {
             ($0 as? StorageError)?.code == .notFound
         }
-        // Nor can one be given that name.
+        // Nor can one be given that name, at once or later.
+        _ = try await engine.snapshot("v", name: "other")
+        await #expect {
+            _ = try await engine.rename(
+                VolumeReference(volume: "v", snapshot: "other"), to: "take-over-\(journal.id)-x")
+        } throws: {
+            ($0 as? StorageError)?.code == .invalid
+        }
         await #expect { _ = try await engine.snapshot("v", name: "take-over-\(journal.id)-x") } throws: {
             ($0 as? StorageError)?.code == .invalid
         }

@@ -65,9 +65,9 @@ extension Keys {
             discussion: """
                 Reads and writes again what is under older keys: data, maps, snapshots and the
                 catalog. May be stopped and run again. An older key is retired only when nothing
-                is left under it and no volume is open that was opened before the rotation;
-                until then it says what is left and why, and exits with 5. Let no gc of another
-                host run meanwhile.
+                is left under it, the store reads as sound without it, and no volume is open that
+                was opened before the rotation; until then it says what is left and why, and exits
+                with 5. Let no gc of another host run meanwhile.
 
                 Journals that are left over on other hosts cannot be seen from here, and do not
                 open once their key is retired: see before that `zerofs journals` shows none
