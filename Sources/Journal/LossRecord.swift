@@ -25,7 +25,17 @@ public struct LossRecord: Hashable, Sendable {
 extension LossRecord {
     private static let heading = "zerofs loss 1"
 
-    static func path(_ directory: String, _ volume: VolumeID) -> String { "\(directory)/\(volume)/lost" }
+    /// Which of a volume's records.
+    public enum Kind: String, Sendable {
+        /// Waits to be accepted.
+        case noticed = "lost"
+        /// Of an opening that takes the volume over: in force from its claim on, if that succeeds.
+        case takeOver = "take-over"
+    }
+
+    static func path(_ directory: String, _ volume: VolumeID, _ kind: Kind) -> String {
+        "\(directory)/\(volume)/\(kind.rawValue)"
+    }
 
     var text: String {
         """
@@ -54,9 +64,11 @@ extension LossRecord {
         line.hasPrefix(name + " ") ? line.dropFirst(name.utf8.count + 1) : nil
     }
 
-    /// nil where nothing waits to be accepted.
-    public static func load(directory: String, volume: VolumeID, disk: any LocalDisk) async throws -> LossRecord? {
-        let path = path(directory, volume)
+    /// nil where there is none.
+    public static func load(
+        _ kind: Kind = .noticed, directory: String, volume: VolumeID, disk: any LocalDisk
+    ) async throws -> LossRecord? {
+        let path = path(directory, volume, kind)
         do {
             return try LossRecord(parsing: String(decoding: try await disk.read(path), as: UTF8.self), file: path)
         } catch  where error.storageCode == .notFound {
@@ -64,18 +76,24 @@ extension LossRecord {
         }
     }
     /// Whether something waits to be accepted, readable or not.
-    public static func exists(directory: String, volume: VolumeID, disk: any LocalDisk) async throws -> Bool {
-        try await disk.list("\(directory)/\(volume)").contains("lost")
+    public static func exists(
+        _ kind: Kind = .noticed, directory: String, volume: VolumeID, disk: any LocalDisk
+    ) async throws -> Bool {
+        try await disk.list("\(directory)/\(volume)").contains(kind.rawValue)
     }
     /// Durable when it returns.
-    public func save(directory: String, volume: VolumeID, disk: any LocalDisk) async throws {
+    public func save(
+        _ kind: Kind = .noticed, directory: String, volume: VolumeID, disk: any LocalDisk
+    ) async throws {
         try await disk.makeDirectory("\(directory)/\(volume)", isNew: false)
-        try await disk.put(Self.path(directory, volume), Array(text.utf8))
+        try await disk.put(Self.path(directory, volume, kind), Array(text.utf8))
     }
     /// Again is no error.
-    public static func remove(directory: String, volume: VolumeID, disk: any LocalDisk) async throws {
-        guard try await exists(directory: directory, volume: volume, disk: disk) else { return }
-        try await disk.remove(path(directory, volume))
+    public static func remove(
+        _ kind: Kind = .noticed, directory: String, volume: VolumeID, disk: any LocalDisk
+    ) async throws {
+        guard try await exists(kind, directory: directory, volume: volume, disk: disk) else { return }
+        try await disk.remove(path(directory, volume, kind))
         try await disk.syncDirectory("\(directory)/\(volume)")
     }
 }

@@ -158,7 +158,12 @@ public struct SuperblockLog: Sendable {
     /// before. Throws `corrupt` where a lower number is of another history: then nothing is deleted.
     public func deleteOlder(than opened: OpenedSuperblock) async throws {
         let older = try await replaced(by: opened.superblock)
-        if !older.isEmpty { try await store.delete(older) }
+        guard !older.isEmpty else { return }
+        // A bucket that was put back meanwhile may have none but these.
+        guard try await objects.newestNumber() ?? 0 >= opened.number else {
+            throw StorageError.corrupt(objects.key(opened.number).text, "it is gone: the bucket was rolled back")
+        }
+        try await store.delete(older)
     }
 
     /// The superblocks of lower numbers. Data keys only count up; one that names a later key, or another store, was

@@ -17,11 +17,18 @@ public struct Timestamp: Hashable, Comparable, Sendable {
 /// The clock that everything waits on and stamps with, so that a simulation can hold its own.
 public protocol TimeSource: Sendable {
     func now() -> Timestamp
-    /// Nanoseconds of a clock that never steps back, and counts the time for which the machine was suspended; only
-    /// differences mean something.
+    /// Nanoseconds of a clock that never steps back, and stands while the machine is suspended, as its connections do;
+    /// only differences mean something.
     func monotonicNanoseconds() -> UInt64
+    /// The same, but it goes on while the machine is suspended.
+    func bootNanoseconds() -> UInt64
     /// Throws `CancellationError` when the task is cancelled meanwhile.
     func sleep(for duration: Duration) async throws
+}
+
+extension TimeSource {
+    /// A clock that is never suspended has but one.
+    public func bootNanoseconds() -> UInt64 { monotonicNanoseconds() }
 }
 
 /// The machine's clock.
@@ -32,9 +39,11 @@ public struct SystemTime: TimeSource {
         clock_gettime(CLOCK_REALTIME, &time)
         return Timestamp(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
     }
-    public func monotonicNanoseconds() -> UInt64 {
+    public func monotonicNanoseconds() -> UInt64 { Self.nanoseconds(of: CLOCK_MONOTONIC) }
+    public func bootNanoseconds() -> UInt64 { Self.nanoseconds(of: CLOCK_BOOTTIME) }
+    private static func nanoseconds(of clock: clockid_t) -> UInt64 {
         var time = timespec()
-        clock_gettime(CLOCK_BOOTTIME, &time)
+        clock_gettime(clock, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
     public func sleep(for duration: Duration) async throws { try await Task.sleep(for: duration) }

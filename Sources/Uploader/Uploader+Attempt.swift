@@ -54,14 +54,14 @@ extension Uploader {
     }
 
     private func create(_ object: Object, isRetry: Bool) async -> Outcome {
-        let began = time.monotonicNanoseconds()
+        let began = time.bootNanoseconds()
         do {
             let outcome: Outcome
             switch try await store.create(object.key, object.bytes, sha256: object.sha256) {
             case .created: outcome = .durable
             case .exists: outcome = try await examine(object)
             }
-            let took = Duration.nanoseconds(Int64(clamping: time.monotonicNanoseconds() - began))
+            let took = Duration.nanoseconds(Int64(clamping: time.bootNanoseconds() - began))
             guard case .durable = outcome, isRetry || took > Self.doubtAfter else { return outcome }
             return try await confirmed()
         } catch {

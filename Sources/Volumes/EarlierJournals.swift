@@ -48,7 +48,7 @@ struct EarlierJournals {
         case .journaled:
             do {
                 let summary = try await Journal.read(generation, keys: context.keys, disk: context.disk) { _ in }
-                return summary.entries > 0 || summary.tornBytes > 0
+                return summary.entries > 0 || summary.tornBytes > 0 || !summary.isComplete
             } catch  where [.denied, .corrupt, .unsupported].contains(error.storageCode) {
                 return true
             }

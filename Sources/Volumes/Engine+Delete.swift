@@ -48,10 +48,12 @@ extension Engine {
         // A crash in here must leave the volume to this data directory: `zerofs delete` again.
         let trace = left == nil ? try await OpeningTrace.marking(token, current, context) : OpeningTrace()
         let claimed: Manifest, previous: Owner?
+        let takesOver = left == nil && settings.takeOver.contains(record.name)
         do {
+            // The deletion may yet be refused.
+            if left == nil { try await LossRecord.prepare(current, takesOver: takesOver, context) }
             (claimed, previous) = try await manifests.claim(
-                token: token, host: context.host,
-                takeOver: left == nil && settings.takeOver.contains(record.name), continues: left != nil)
+                token: token, host: context.host, takeOver: takesOver, continues: left != nil)
         } catch {
             // A claim of unknown outcome may be in force under this token.
             let isRefused = ![.unavailable, .cancelled, .corrupt].contains(error.storageCode)
@@ -90,7 +92,9 @@ extension Engine {
         guard let directory = context.journalDirectory else { return }
         do {
             for journal in journals { try await Journal.remove(journal, disk: context.disk) }
-            try await LossRecord.remove(directory: directory, volume: record.id, disk: context.disk)
+            for kind in [LossRecord.Kind.noticed, .takeOver] {
+                try await LossRecord.remove(kind, directory: directory, volume: record.id, disk: context.disk)
+            }
         } catch {
             log.warning(
                 """

@@ -47,9 +47,10 @@ extension Engine {
     /// takes those out of the superblock. May be stopped and run again.
     public func rewriteKeys(progress: @escaping ProgressHandler) async throws -> RewriteReport {
         try await storeKeys.refresh()
-        let current = keys.currentKeyID
+        let superblock = storeKeys.superblock
+        let current = superblock.currentKeyID
         var report = RewriteReport(current: current)
-        let old = Set(storeKeys.superblock.keyIDs).subtracting([current])
+        let old = Set(superblock.keyIDs).subtracting([current])
         guard !old.isEmpty else { return report }
         let rewriting = KeyRewriting(engine: self, old: old, progress: progress)
         try await rewriting.run(&report)

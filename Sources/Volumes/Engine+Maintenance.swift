@@ -23,11 +23,18 @@ extension Engine {
             let report = try await collector.collect(dryRun: dryRun) {
                 progress(ProgressReport(phase: $0, done: $1, total: $2))
             }
-            if !dryRun { try await storeKeys.deleteReplaced() }
+            if !dryRun { await deleteReplacedSuperblocks() }
             return report
         } catch  where [.corrupt, .denied].contains(error.storageCode) {
             log.event(.gcStopped, "gc stopped before it deleted anything more: \(error)")
             throw error
+        }
+    }
+
+    /// What stands in the way harms nothing that gc is for.
+    private func deleteReplacedSuperblocks() async {
+        do { try await storeKeys.deleteReplaced() } catch {
+            log.event(.corruptObject, "superblocks that were replaced are kept: \(error)")
         }
     }
 

@@ -97,7 +97,7 @@ final class ClockWatch: Sendable {
 
     /// By how much the wall clock moved more than time went by since the last look, where that is much.
     func jump(_ time: any TimeSource) -> Duration? {
-        let now = (wall: time.now().nanoseconds, steady: Int64(clamping: time.monotonicNanoseconds()))
+        let now = (wall: time.now().nanoseconds, steady: Int64(clamping: time.bootNanoseconds()))
         let before = last.withLock { last in
             defer { last = now }
             return last

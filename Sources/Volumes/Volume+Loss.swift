@@ -16,14 +16,17 @@ extension Volume {
     ///   - incomplete: a journal of the volume's that may lack writes which were answered.
     ///   - outlived: openings of this data directory that lost the volume to another, not yet reckoned with.
     ///   - ousted: who held the volume until this opening took it over.
+    ///   - continues: an opening before this one had claimed the volume, under the same token.
     func note(
-        _ incomplete: JournalGeneration?, _ outlived: [JournalGeneration], _ ousted: Owner?, isAccepted: Bool
+        _ incomplete: JournalGeneration?, _ outlived: [JournalGeneration], _ ousted: Owner?, continues: Bool,
+        isAccepted: Bool
     ) async throws {
         guard let directory = context.journalDirectory else { return }
         let run = try await context.disk.bootID()
         var known = try await knownLoss(directory, run)
         let earlier = outlived.last.map { LossRecord(outlived: $0, at: context.time.now()) }
-        if var found = loss(incomplete, ousted, run) ?? earlier {
+        let brokenOff = continues ? try await takeOverThatBrokeOff(directory, run) : nil
+        if var found = loss(incomplete, ousted, run) ?? brokenOff ?? earlier {
             event(.writesLost, found.reason)
             // Whom an earlier loss concerns, this one does not release.
             if known?.bootID == run || outlived.contains(where: { $0.bootID == run }) { found.bootID = run }
@@ -31,6 +34,7 @@ extension Volume {
             known = found
         }
         for generation in outlived { try await Journal.noteLoss(of: generation, disk: context.disk) }
+        try await LossRecord.remove(.takeOver, directory: directory, volume: id, disk: context.disk)
         if let ousted { event(.takenOver, details: ["from": ousted.host], "the volume was taken over") }
         state.withLock { state in
             state.ousted = ousted?.token
@@ -49,6 +53,15 @@ extension Volume {
         }
     }
 
+    /// The opening that this one goes on with may have taken the volume over, and then have come to nothing.
+    private func takeOverThatBrokeOff(_ directory: String, _ run: UInt128) async throws -> LossRecord? {
+        do {
+            return try await LossRecord.load(.takeOver, directory: directory, volume: id, disk: context.disk)
+        } catch  where error.storageCode == .corrupt {
+            return LossRecord(time: context.time.now(), bootID: run, epoch: epoch, reason: "\(error)")
+        }
+    }
+
     private func loss(_ incomplete: JournalGeneration?, _ ousted: Owner?, _ run: UInt128) -> LossRecord? {
         let now = context.time.now()
         if let incomplete {
@@ -60,15 +73,7 @@ extension Volume {
                     write is there
                     """)
         }
-        return ousted.map { owner in
-            // Clients of an owner that ran on this machine end with this run of it at the latest.
-            LossRecord(
-                time: now, bootID: owner.host == context.host ? run : 0, epoch: epoch,
-                reason: """
-                    the volume was taken over from \(owner.host), which may have answered writes that are not in the \
-                    store
-                    """)
-        }
+        return ousted.map { LossRecord(ousting: $0, epoch: epoch, run: run, context) }
     }
 
     /// An operator says that no client goes on with what it believes was written. What the loss was told by goes first,
@@ -123,5 +128,32 @@ extension Volume {
             for generation in generations { try await Journal.remove(generation, disk: context.disk) }
             state.withLock { $0.replayed = [] }
         }
+    }
+}
+
+extension LossRecord {
+    /// Of a volume that is taken over from an owner that did not release it.
+    fileprivate init(ousting owner: Owner, epoch: Epoch, run: UInt128, _ context: VolumeContext) {
+        self.init(
+            // Clients of an owner that ran on this machine end with this run of it at the latest.
+            time: context.time.now(), bootID: owner.host == context.host ? run : 0, epoch: epoch,
+            reason: """
+                the volume was taken over from \(owner.host), which may have answered writes that are not in the store
+                """)
+    }
+
+    /// Before a claim: notes what it takes over, should the opening end between the claim and `Volume.note`. A claim
+    /// that takes nothing over leaves no note.
+    ///
+    /// - Parameter takesOver: nothing here shows that the volume is this data directory's already, and the claim is
+    ///   told to take it over.
+    static func prepare(_ current: Manifest, takesOver: Bool, _ context: VolumeContext) async throws {
+        guard let directory = context.journalDirectory else { return }
+        guard takesOver, let owner = current.owner, !owner.isReleased else {
+            return try await remove(.takeOver, directory: directory, volume: current.volume, disk: context.disk)
+        }
+        let run = try await context.disk.bootID()
+        try await LossRecord(ousting: owner, epoch: current.epoch.next, run: run, context)
+            .save(.takeOver, directory: directory, volume: current.volume, disk: context.disk)
     }
 }

@@ -40,6 +40,7 @@ extension Volume {
         let previous: Owner?
         var isRefused = true
         do {
+            if earlier.continuing.isEmpty { try await LossRecord.prepare(current, takesOver: takeOver, context) }
             // Who owns the volume already takes over from nobody: a rival that came since ended what the journals hold.
             let manifest: Manifest
             (manifest, previous) = try await manifests.claim(
@@ -62,7 +63,8 @@ extension Volume {
             let loss = try await volume.replay(earlier.continuing)
             let outlived = try await earlier.outlived(context)
             let ousted = previous.flatMap { $0.isReleased || $0.token == token ? nil : $0 }
-            try await volume.note(loss, outlived, ousted, isAccepted: acceptsLoss)
+            try await volume.note(
+                loss, outlived, ousted, continues: !earlier.continuing.isEmpty, isAccepted: acceptsLoss)
             try await earlier.settleForeign(name, context)
             try await trace.beginAnswering(context.disk)
             // Nothing fails from here on: the older journals go, and this opening's alone proves whose the volume is.
@@ -118,6 +120,9 @@ extension Volume {
     private func replay(_ generations: [JournalGeneration]) async throws -> JournalGeneration? {
         var incomplete: JournalGeneration?
         for generation in generations {
+            let reached = state.withLock { WriteSequence($0.nextWrite.value - 1) }
+            // All that it took reached the log; its disk may refuse for ever what else would be done with it.
+            if let last = generation.failedAfter, last <= reached { continue }
             let summary = try await Journal.replay(generation, keys: context.keys, disk: context.disk) { entry in
                 try await self.replay(entry, from: generation)
             }

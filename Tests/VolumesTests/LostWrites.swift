@@ -125,6 +125,34 @@ private let local = DeviceClient(peer: "unix")
         #expect(first.events.count(.fenced) <= 1)
     }
 
+    /// The claim succeeds, and the opening does not: the next one goes on with it, and takes over from nobody.
+    @Test func alsoAfterATakeOverThatBrokeOff() async throws {
+        let first = try await TestBed()
+        let faults = FaultStore(first.store)
+        let second = try await TestBed(sharing: first, through: faults)
+        second.settings.takeOver = ["v"]
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v").write(pattern(1, count: 4096), at: 0)
+        faults.arm { request in
+            let isFence = request.kind == .create && request.key.text.contains("/log/")
+            return isFence ? .failBefore(StorageError(.denied, "no fence")) : nil
+        }
+        await #expect(throws: StorageError.self) { _ = try await two.attach("v", for: remote) }
+        faults.disarm()
+        #expect(second.events.count(.writesLost) == 0)
+        #expect(try await isRefused(two, remote))
+        #expect(second.events.count(.writesLost) == 1)
+        #expect(try await two.accept("v").wasLost)
+        #expect(try await !isRefused(two, remote))
+        try await two.close()
+        // It is told once.
+        let again = try await second.open()
+        #expect(try await !isRefused(again, remote))
+        try await again.close()
+        await one.abandon()
+    }
+
     /// The old owner's clients on this machine may reconnect to the new owner, and believe in what only that one knew.
     @Test func afterATakeOverOnTheSameMachineItsClientsWaitToo() async throws {
         let first = try await TestBed()
