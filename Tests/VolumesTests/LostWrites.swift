@@ -131,11 +131,12 @@ private let local = DeviceClient(peer: "unix")
         let faults = FaultStore(first.store)
         let second = try await TestBed(sharing: first, through: faults)
         second.settings.takeOver = ["v"]
+        second.settings.afterCrash = .local
         let one = try await first.open(), two = try await second.open()
         _ = try await one.create("v", sizeBytes: 1 << 20)
         try await one.attach("v").write(pattern(1, count: 4096), at: 0)
         faults.arm { request in
-            let isFence = request.kind == .create && request.key.text.contains("/log/")
+            let isFence = request.kind == .create && request.key?.text.contains("/log/") == true
             return isFence ? .failBefore(StorageError(.denied, "no fence")) : nil
         }
         await #expect(throws: StorageError.self) { _ = try await two.attach("v", for: remote) }

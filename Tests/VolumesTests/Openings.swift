@@ -85,8 +85,8 @@ extension TestBed {
         try await engine.close()
     }
 
-    /// All of it had been uploaded before the volume was given up.
-    @Test func whatReachedTheStoreIsNoLoss() async throws {
+    /// All of it had been uploaded before the volume was given up; whether the disk still reads it is of no account.
+    @Test(arguments: [true, false]) func whatReachedTheStoreIsNoLoss(isReadable: Bool) async throws {
         let bed = try await TestBed()
         let disk = FaultyDisk()
         bed.machine.disk = disk
@@ -102,6 +102,11 @@ extension TestBed {
         disk.faults.withLock { $0.failsSync = false }
         await engine.detach(device)
         while bed.events.count(.volumeFailed) == 0 { try await Task.sleep(for: .milliseconds(10)) }
+        if !isReadable {
+            let file = "\(try #require(try await bed.generations.first).path)/\(String(repeating: "0", count: 15))1"
+            try FileManager.default.removeItem(atPath: file)
+            try FileManager.default.createDirectory(atPath: file, withIntermediateDirectories: false)
+        }
         #expect(try await !engine.refuses(remote))
         #expect(bed.events.count(.writesLost) == 0)
         try await engine.close()
