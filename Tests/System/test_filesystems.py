@@ -106,7 +106,7 @@ def test_fio_on_a_block_device_does_not_notice_that_zerofs_is_killed(t):
     store, server = t.served(size="1G")
     device = Device(t, server.uri())
     common = ["--ioengine=libaio", "--direct=1", f"--filename={device.loop}", "--verify=crc32c-intel",
-              "--verify_fatal=1", "--randseed=5", "--group_reporting", "--output-format=json"]
+              "--verify_fatal=1", "--verify_state_save=0", "--randseed=5", "--group_reporting", "--output-format=json"]
     jobs = [
         ("small", 0, ["--bs=4k", "--rw=randwrite", "--iodepth=16"]),
         ("pages", 128, ["--bs=8k", "--rw=randwrite", "--iodepth=4", "--fsync=8"]),

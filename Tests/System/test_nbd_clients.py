@@ -165,6 +165,7 @@ def test_fio_verifies_what_several_jobs_wrote_also_after_a_restart(t):
             f"--uri={server.uri()}",
             "--verify=crc32c-intel",
             "--verify_fatal=1",
+            "--verify_state_save=0",
             "--randseed=11",
             *phase,
             *arguments,
@@ -205,6 +206,7 @@ def test_fio_verifies_while_it_writes_and_a_snapshot_is_taken(t):
         "--name=x",
         "--verify=crc32c-intel",
         "--verify_fatal=1",
+        "--verify_state_save=0",
         "--verify_backlog=512",
         "--io_size=96m",
         # Four seconds at least, so that snapshots fall into it on any machine.

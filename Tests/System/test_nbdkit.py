@@ -39,7 +39,8 @@ def test_fio_verifies_through_delays_that_reorder_requests(t):
         t, server, "delay",
         parameters=["delay-read=3ms", "delay-write=7ms", "delay-zero=1ms", "delay-trim=5ms", "shared=1"],
     )
-    common = ["fio", "--ioengine=nbd", "--thread", f"--uri={slow.uri}", "--verify=crc32c-intel", "--verify_fatal=1",
+    common = ["fio", "--ioengine=nbd", "--thread", f"--uri={slow.uri}", "--verify=crc32c-intel",
+              "--verify_fatal=1", "--verify_state_save=0",
               "--randseed=3", "--size=12m", "--group_reporting", "--output-format=json"]
     jobs = []
     for i, options in enumerate((["--bs=4k", "--iodepth=64", "--rw=randwrite"], ["--bs=64k", "--iodepth=8", "--rw=write"],
