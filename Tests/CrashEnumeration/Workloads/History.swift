@@ -166,6 +166,7 @@ extension VolumeHistory {
     /// - Parameter promise: which of its promises the crash left in force.
     func after(_ point: Int, _ promise: CrashKind) -> VolumeHistory? {
         guard creation.issued < point else { return nil }
+        let promise = isJournaled ? promise : promise.worse(.host)
         let other = VolumeHistory(
             names[0].name, contents: [], otherBases: otherBases, flushStores: flushStores, issued: -1)
         other.isJournaled = isJournaled
