@@ -76,7 +76,10 @@ extension World {
         let changes = sessions[open.session].changes
         snapshots[full] = .some(nil)
         guard let found = await readSnapshot(full, on: server) else { return }
-        judge(found, of: full, promised: promised, among: changes, in: open.session)
+        // A server that has lost the volume, and knows it, takes it from the store: as its successor left it.
+        if latest[name] == open.session {
+            judge(found, of: full, promised: promised, among: changes, in: open.session)
+        }
         snapshots[full] = found
     }
 
@@ -96,7 +99,7 @@ extension World {
         }
         guard let name = server.open.keys.sorted().last, await lock(name) else { return }
         defer { unlock(name) }
-        guard server.engine === engine, let open = server.open[name] else { return }
+        guard server.engine === engine, let open = server.open[name], latest[name] == open.session else { return }
         let promised = acknowledged(in: open.session)
         let done = await attempt("branch \(name)", on: process, allowing: lateAnswers(open.session)) {
             try await engine.branch(VolumeReference(volume: name), to: new)
