@@ -40,6 +40,8 @@ extension Volume {
 
     /// The checkpoint task's step: memtables become part of the manifest in the order of their freezing.
     func checkpoint(_ frozen: FrozenMemtable) async {
+        // One that could not be committed has failed the volume: a later one would cover what the map then lacks (R2).
+        guard failure == nil else { return }
         do {
             try await uploader.waitUntilDurable(frozen.log.ordinal, deadline: nil)
             try await frozen.uploaded.value
