@@ -23,9 +23,10 @@ extension Volume {
     ) async throws {
         guard let directory = context.journalDirectory else { return }
         let run = try await context.disk.bootID()
-        var known = try await knownLoss(directory, run)
+        var known = try await record(.noticed, directory, run)
         let earlier = outlived.last.map { LossRecord(outlived: $0, at: context.time.now()) }
-        let brokenOff = continues ? try await takeOverThatBrokeOff(directory, run) : nil
+        // The opening that this one goes on with may have taken the volume over, and then have come to nothing.
+        let brokenOff = continues ? try await record(.takeOver, directory, run) : nil
         if var found = loss(incomplete, ousted, run) ?? brokenOff ?? earlier {
             event(.writesLost, found.reason)
             // Whom an earlier loss concerns, this one does not release.
@@ -44,21 +45,12 @@ extension Volume {
     }
 
     /// A record that cannot be read counts as one that concerns everybody.
-    private func knownLoss(_ directory: String, _ run: UInt128) async throws -> LossRecord? {
-        do { return try await LossRecord.load(directory: directory, volume: id, disk: context.disk) } catch
+    private func record(_ kind: LossRecord.Kind, _ directory: String, _ run: UInt128) async throws -> LossRecord? {
+        do { return try await LossRecord.load(kind, directory: directory, volume: id, disk: context.disk) } catch
             where error.storageCode == .corrupt
         {
             return LossRecord(
                 time: context.time.now(), bootID: run, epoch: epoch, reason: "\(error)")
-        }
-    }
-
-    /// The opening that this one goes on with may have taken the volume over, and then have come to nothing.
-    private func takeOverThatBrokeOff(_ directory: String, _ run: UInt128) async throws -> LossRecord? {
-        do {
-            return try await LossRecord.load(.takeOver, directory: directory, volume: id, disk: context.disk)
-        } catch  where error.storageCode == .corrupt {
-            return LossRecord(time: context.time.now(), bootID: run, epoch: epoch, reason: "\(error)")
         }
     }
 
