@@ -6,7 +6,7 @@ struct JournalFileReader {
     private let bytes: [UInt8]
     private let path: String
     private let number: UInt64
-    /// nil where the header never reached the disk: then no entry did that was synced.
+    /// nil where the header is not whole: then no entry follows it that was synced.
     private let cipher: ObjectCipher?
     private var position = JournalFormat.firstEntryPosition
     /// Tag of the last good entry.
@@ -17,8 +17,9 @@ struct JournalFileReader {
         self.bytes = bytes
         self.number = number
         path = "\(generation.path)/\(number.hex)"
-        guard bytes.count >= ObjectHeader.byteCount, bytes.prefix(ObjectHeader.byteCount).contains(where: { $0 != 0 })
-        else {
+        // Nothing stands behind a header that was being stored when the process was killed: half of one may name a key
+        // that was never there.
+        guard bytes.dropFirst(ObjectHeader.byteCount).contains(where: { $0 != 0 }) else {
             cipher = nil
             return
         }

@@ -33,9 +33,11 @@ struct LogState: Sendable {
     var ordinal: UInt64
 }
 
-/// A memtable that takes no more, on its way to become a run: it covers the log up to and including `log`.
+/// A memtable that takes no more, on its way to become a run: it holds what the log has behind `start`, up to and
+/// including `log`.
 final class FrozenMemtable: Sendable {
     let memtable: Memtable
+    let start: LogPosition
     let log: LogState
     /// Builds the runs (none when there is nothing to hold, several when it is much), then uploads them. Both begin at
     /// the freeze, so that a snapshot waits for neither longer than it must.
@@ -43,10 +45,12 @@ final class FrozenMemtable: Sendable {
     let uploaded: Task<Void, any Error>
 
     init(
-        memtable: Memtable, log: LogState, build: @escaping @Sendable (Memtable) async throws -> [SealedRun],
+        memtable: Memtable, start: LogPosition, log: LogState,
+        build: @escaping @Sendable (Memtable) async throws -> [SealedRun],
         upload: @escaping @Sendable (SealedRun) async throws -> Void
     ) {
         self.memtable = memtable
+        self.start = start
         self.log = log
         let built = Task { try await build(memtable) }
         self.built = built

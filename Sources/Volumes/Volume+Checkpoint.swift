@@ -15,7 +15,7 @@ extension Volume {
     func freeze(_ state: inout EngineState) {
         guard state.log.position != state.frozenLog.position else { return }
         let frozen = FrozenMemtable(
-            memtable: state.memtable, log: state.log,
+            memtable: state.memtable, start: state.frozenLog.position, log: state.log,
             build: { [self] memtable in try await buildRuns(memtable) },
             upload: { [self] run in try await upload(run) })
         state.frozen.append(frozen)
@@ -40,8 +40,6 @@ extension Volume {
 
     /// The checkpoint task's step: memtables become part of the manifest in the order of their freezing.
     func checkpoint(_ frozen: FrozenMemtable) async {
-        // One that could not be committed has failed the volume: a later one would cover what the map then lacks (R2).
-        guard failure == nil else { return }
         do {
             try await uploader.waitUntilDurable(frozen.log.ordinal, deadline: nil)
             try await frozen.uploaded.value
@@ -49,6 +47,10 @@ extension Volume {
             try await commit(dropping: 1) { manifest in
                 for closing in self.closings { try manifest.close(closing.epoch, at: closing.end) }
                 guard manifest.state.covered < frozen.log.position else { return }
+                // Where the one before was not committed this one would cover what the map lacks (R2).
+                guard manifest.state.covered >= frozen.start else {
+                    throw StorageError(.cancelled, "the checkpoint up to \(frozen.start) was not committed")
+                }
                 manifest.state = VolumeState(
                     sizeBytes: frozen.log.sizeBytes, covered: frozen.log.position, coveredHash: frozen.log.hash,
                     coveredWrite: frozen.log.write, coveredTime: frozen.log.time,

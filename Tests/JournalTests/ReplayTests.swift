@@ -55,6 +55,24 @@ import Testing
         }
     }
 
+    /// A process may be killed while it stores the header of its first file, or of the next.
+    @Test(arguments: [1, 2] as [UInt64])
+    func headerThatWasStoredInPartEndsReplayBeforeIt(file: UInt64) async throws {
+        let fixture = Fixture()
+        let journal = try await fixture.open()
+        let perFile = (64 << 10) / (4096 + 60)
+        let count = UInt64(perFile) * (file - 1) + 1
+        for sequence in 1...count { try await fixture.write(journal, sequence) }
+        let path = try #require(try await fixture.generations().last).path + "/\(file.hex)"
+        let bytes = fixture.memory.bytes(path)
+        for cut in 0...32 {
+            fixture.memory.set(path, bytes[..<cut] + [UInt8](repeating: 0, count: bytes.count - cut))
+            let (found, summary) = try await fixture.replay()
+            #expect(found == fixture.entries.dropLast(), "cut at \(cut)")
+            #expect(!summary.isDamaged && summary.tornBytes == 0, "cut at \(cut)")
+        }
+    }
+
     @Test(arguments: [0, 5, 13, 20])
     func lostPageEndsReplayAndNothingAfterItReturns(lost: Int) async throws {
         let fixture = Fixture()

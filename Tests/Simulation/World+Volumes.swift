@@ -28,6 +28,12 @@ extension World {
         if let earlier = superseded(name, process, epoch) {
             return await goOn(with: earlier, device, on: server, engine)
         }
+        // Or the server opened it anew by itself, and lost it before any client asked: nothing was promised there.
+        guard epoch >= latest[name].map({ sessions[$0].epoch }) ?? 0 || epoch == 0 else {
+            _ = await attempt("detach", on: process) { await self.detach(device, from: engine) }
+            count("superseded before any client came")
+            return nil
+        }
         if sessions[before].host != server.host.name { sessions[before].holding = .stored }
         guard let found = await readAll(device, on: process) else {
             _ = await attempt("detach", on: process) { await self.detach(device, from: engine) }

@@ -29,6 +29,38 @@ import Volumes
         try await engine.close()
     }
 
+    /// R2: what the first checkpoint held is not in the map, so that no later one may cover it.
+    @Test func noCheckpointIsCommittedBehindOneThatWasNot() async throws {
+        let store = HookStore(MemoryStore())
+        let bed = try await TestBed(store: store)
+        bed.settings.volume.storeDeadline = .seconds(1)
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        let device = try await engine.attach("v")
+        let isHeld = Mutex(false)
+        store.beforeCreate { key in
+            let isFirst = isHeld.withLock { held in
+                defer { held = held || key.text.contains("/manifest/") }
+                return !held && key.text.contains("/manifest/")
+            }
+            guard isFirst else { return }
+            // Until the volume has ended, which cancels what waits.
+            do { try await Task.sleep(for: .seconds(60)) } catch is CancellationError {}
+            throw StorageError(.unavailable, "the store is away")
+        }
+        try await device.write(pattern(1, count: 4096), at: 0)
+        _ = try await engine.snapshot("v", name: "first")
+        while !isHeld.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(5)) }
+        try await device.write(pattern(2, count: 4096), at: 4096)
+        _ = try await engine.snapshot("v", name: "second")
+        await #expect(throws: StorageError.self) { try await engine.close() }
+        store.beforeCreate(nil)
+        let again = try await bed.open()
+        let found = try await again.attach("v").bytes(at: 0, count: 8192)
+        #expect(found == pattern(1, count: 4096) + pattern(2, count: 4096))
+        try await again.close()
+    }
+
     @Test func aFailedVolumeThatIsDeletedLeavesNothingBehind() async throws {
         let (bed, engine, _) = try await failed()
         // Its data directory goes with it.
