@@ -10,13 +10,16 @@ public struct LossRecord: Hashable, Sendable {
     public var bootID: UInt128
     /// Of the opening that noticed.
     public var epoch: Epoch
+    /// Whom the volume was taken over from; nil where it was not.
+    public var ousted: OwnerToken?
     /// One line for people.
     public var reason: String
 
-    public init(time: Timestamp, bootID: UInt128, epoch: Epoch, reason: String) {
+    public init(time: Timestamp, bootID: UInt128, epoch: Epoch, ousted: OwnerToken? = nil, reason: String) {
         self.time = time
         self.bootID = bootID
         self.epoch = epoch
+        self.ousted = ousted
         self.reason = reason.split(whereSeparator: \.isNewline).joined(separator: " ")
     }
 }
@@ -24,6 +27,7 @@ public struct LossRecord: Hashable, Sendable {
 // MARK: The file
 extension LossRecord {
     private static let heading = "zerofs loss 1"
+    private static let nobody = "nobody"
 
     /// Which of a volume's records.
     public enum Kind: String, Sendable {
@@ -43,6 +47,7 @@ extension LossRecord {
         boot \(bootID.hex)
         time \(time.nanoseconds)
         epoch \(epoch)
+        ousted \(ousted?.description ?? Self.nobody)
         reason \(reason)
         end
 
@@ -51,14 +56,17 @@ extension LossRecord {
     /// Throws `corrupt`, which names `file`, for anything but what `text` gave.
     init(parsing text: String, file: String) throws(StorageError) {
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        guard lines.count == 7, lines[0] == Self.heading, lines[5] == "end", lines[6] == "",
+        guard lines.count == 8, lines[0] == Self.heading, lines[6] == "end", lines[7] == "",
             let boot = Self.value(of: "boot", lines[1]).flatMap({ UInt128($0, radix: 16) }),
             let time = Self.value(of: "time", lines[2]).flatMap({ Int64($0) }),
             let epoch = Self.value(of: "epoch", lines[3]).flatMap({ UInt64($0) }),
-            let reason = Self.value(of: "reason", lines[4])
+            let ousted = Self.value(of: "ousted", lines[4]),
+            ousted == Self.nobody || UInt128(ousted, radix: 16) != nil,
+            let reason = Self.value(of: "reason", lines[5])
         else { throw .corrupt(file, "it is no record of lost writes; `zerofs accept` removes it") }
         self.init(
-            time: Timestamp(nanoseconds: time), bootID: boot, epoch: Epoch(epoch), reason: String(reason))
+            time: Timestamp(nanoseconds: time), bootID: boot, epoch: Epoch(epoch),
+            ousted: UInt128(ousted, radix: 16).map(OwnerToken.init), reason: String(reason))
     }
     private static func value(of name: String, _ line: Substring) -> Substring? {
         line.hasPrefix(name + " ") ? line.dropFirst(name.utf8.count + 1) : nil

@@ -25,7 +25,7 @@ extension ManifestLog {
             previous = base.owner
             if continues, base.owner?.token != token {
                 guard isCurrent else { return .lookFirst }
-                throw StorageError(.busy, "volume \(volume) changed hands while it was being opened: try again")
+                throw StorageError(.busy, "\(label) changed hands while it was being opened: try again")
             }
             if let owner = base.owner, !owner.isReleased, owner.token != token, !ownTokens.contains(owner.token) {
                 guard takeOver, ousted == nil || ousted == owner.token else {
@@ -52,7 +52,7 @@ extension ManifestLog {
         StorageError(
             .busy,
             """
-            volume \(volume) is open for writing by \(owner.host) since \(owner.since.utcText), last heard of at \
+            \(label) is open for writing by \(owner.host) since \(owner.since.utcText), last heard of at \
             \(manifest.created.utcText): stop it there, or use --take-over if that machine is gone for good
             """)
     }

@@ -13,12 +13,18 @@ extension Manifest: NumberedVersion {
 /// `fenced` and never rebased (R4). Thread-safe.
 public final class ManifestLog: Sendable {
     public let volume: VolumeID
+    /// The volume as messages call it.
+    let label: String
     let keys: KeyRing
     let time: any TimeSource
     let log: NumberedLog<Manifest>
 
-    public init(volume: VolumeID, store: any ObjectStore, keys: KeyRing, time: any TimeSource) {
+    /// - Parameter name: for messages; nil where the volume has none that its owner would know.
+    public init(
+        volume: VolumeID, name: String? = nil, store: any ObjectStore, keys: KeyRing, time: any TimeSource
+    ) {
         self.volume = volume
+        label = name.map { "volume '\($0)'" } ?? "volume \(volume)"
         self.keys = keys
         self.time = time
         // The owner is nearly alone here, so that its last manifest, however old, is the newest one.
@@ -88,11 +94,11 @@ public final class ManifestLog: Sendable {
         let who = manifest.owner.map { " by \($0.host)" } ?? ""
         return StorageError(
             .fenced,
-            "volume \(volume) was claimed\(who) with epoch \(manifest.epoch); this writer's epoch \(epoch) is over")
+            "\(label) was claimed\(who) with epoch \(manifest.epoch); this writer's epoch \(epoch) is over")
     }
 
     func requireLive(_ manifest: Manifest) throws(StorageError) {
-        guard !manifest.isTombstone else { throw StorageError(.notFound, "volume \(volume) was deleted") }
+        guard !manifest.isTombstone else { throw StorageError(.notFound, "\(label) was deleted") }
     }
     func existing(_ manifest: Manifest?) throws(StorageError) -> Manifest {
         guard let manifest else {

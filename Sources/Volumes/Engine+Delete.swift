@@ -38,7 +38,8 @@ extension Engine {
     /// - Parameter snapshots: all that it may have; nobody can attach these.
     private func delete(_ record: VolumeRecord, with snapshots: [SnapshotRecord], force: Bool) async throws {
         try await endService(of: record.id)
-        let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
+        let manifests = ManifestLog(
+            volume: record.id, name: record.name, store: store, keys: keys, time: context.time)
         let current = try await manifest(of: record)
         let journals = try await EarlierJournals.find(for: current, context: context)
         // A journal that holds acknowledged writes keeps the volume under its token: should the deletion be refused, or

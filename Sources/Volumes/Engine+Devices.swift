@@ -44,6 +44,7 @@ extension Engine: DeviceDirectory {
         if let snapshot { return try await attach(snapshot, of: record, as: name) }
         let volume = try await open(record)
         let bootID = try await context.disk.bootID()
+        try await volume.beginAnswering()
         // In the lock in which a deletion or a rollback reserves the volume: it sees this connection, or this sees it.
         try openVolumes.withLock { open in
             try volume.admit(client, settings.afterCrash, bootID: bootID)

@@ -13,7 +13,9 @@ extension Engine {
     public func accept(_ name: String) async throws -> AcceptedReport {
         let record = try await catalog.newest().resolve(VolumeReference(volume: name)).volume
         let volume = try await open(record)
-        guard let loss = try await volume.acceptLoss() else { return AcceptedReport(name: record.name, wasLost: false) }
+        guard let loss = try await volume.acceptLoss(within: settings.volume.commandDeadline) else {
+            return AcceptedReport(name: record.name, wasLost: false)
+        }
         return AcceptedReport(name: record.name, wasLost: true, noticed: loss.time.utcText, reason: loss.reason)
     }
 

@@ -1,4 +1,5 @@
 public import Cleaner
+import Logging
 public import StoreCore
 import Synchronization
 
@@ -33,7 +34,9 @@ extension Engine {
 
     /// What stands in the way harms nothing that gc is for.
     private func deleteReplacedSuperblocks() async {
-        do { try await storeKeys.deleteReplaced() } catch {
+        do { try await storeKeys.deleteReplaced() } catch  where error.storageCode != .corrupt {
+            log.warning("superblocks that were replaced are kept until the next gc: \(error)")
+        } catch {
             log.event(.corruptObject, "superblocks that were replaced are kept: \(error)")
         }
     }

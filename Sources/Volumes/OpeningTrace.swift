@@ -37,8 +37,8 @@ struct OpeningTrace: Sendable {
                 directory: directory, disk: context.disk, time: context.time))
     }
 
-    /// The claim succeeded, and clients are about to be served: what is answered without a journal may be lost. Not
-    /// before: an opening that came to nothing would be taken for one that lost writes.
+    /// A client is about to be served: what is answered without a journal may be lost. Not before: an opening that
+    /// answered nobody would be taken for one that lost writes.
     func beginAnswering(_ disk: any LocalDisk) async throws {
         if let mark { try await Journal.noteAnswers(under: mark, disk: disk) }
     }

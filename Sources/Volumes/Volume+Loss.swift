@@ -18,8 +18,7 @@ extension Volume {
     ///   - ousted: who held the volume until this opening took it over.
     ///   - continues: an opening before this one had claimed the volume, under the same token.
     func note(
-        _ incomplete: JournalGeneration?, _ outlived: [JournalGeneration], _ ousted: Owner?, continues: Bool,
-        isAccepted: Bool
+        _ incomplete: JournalGeneration?, _ outlived: [JournalGeneration], _ ousted: Owner?, continues: Bool
     ) async throws {
         guard let directory = context.journalDirectory else { return }
         let run = try await context.disk.bootID()
@@ -31,17 +30,26 @@ extension Volume {
             event(.writesLost, found.reason)
             // Whom an earlier loss concerns, this one does not release.
             if known?.bootID == run || outlived.contains(where: { $0.bootID == run }) { found.bootID = run }
-            if !isAccepted { try await found.save(directory: directory, volume: id, disk: context.disk) }
+            try await found.save(directory: directory, volume: id, disk: context.disk)
             known = found
         }
         for generation in outlived { try await Journal.noteLoss(of: generation, disk: context.disk) }
         try await LossRecord.remove(.takeOver, directory: directory, volume: id, disk: context.disk)
         if let ousted { event(.takenOver, details: ["from": ousted.host], "the volume was taken over") }
         state.withLock { state in
-            state.ousted = ousted?.token
+            state.ousted = ousted?.token ?? brokenOff?.ousted
             state.loss = known
         }
-        if isAccepted { try await forgetLoss(directory) }
+    }
+
+    /// Before a client is served: what is answered from now on without a journal may be lost. An opening that serves
+    /// none leaves nothing that says so.
+    func beginAnswering() async throws {
+        try await answeringLock.withLock {
+            guard !state.withLock({ $0.isAnswering }) else { return }
+            try await trace.beginAnswering(context.disk)
+            state.withLock { $0.isAnswering = true }
+        }
     }
 
     /// A record that cannot be read counts as one that concerns everybody.
@@ -69,12 +77,12 @@ extension Volume {
     }
 
     /// An operator says that no client goes on with what it believes was written. What the loss was told by goes first,
-    /// so that it is not found again. Throws `unavailable` where the store does not answer within the deadline.
+    /// so that it is not found again. Throws `unavailable` where the store does not answer in time.
     ///
     /// - Returns: what was accepted; nil where there was nothing.
-    func acceptLoss() async throws -> LossRecord? {
+    func acceptLoss(within limit: Duration?) async throws -> LossRecord? {
         guard let directory = context.journalDirectory, let loss = state.withLock({ $0.loss }) else { return nil }
-        try await value(of: Task { try await finishReplayed() }, within: settings.commandDeadline)
+        try await value(of: Task { try await finishReplayed() }, within: limit)
         try await forgetLoss(directory)
         return loss
     }
@@ -129,6 +137,7 @@ extension LossRecord {
         self.init(
             // Clients of an owner that ran on this machine end with this run of it at the latest.
             time: context.time.now(), bootID: owner.host == context.host ? run : 0, epoch: epoch,
+            ousted: owner.token,
             reason: """
                 the volume was taken over from \(owner.host), which may have answered writes that are not in the store
                 """)

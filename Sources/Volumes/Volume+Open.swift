@@ -24,7 +24,8 @@ extension Volume {
         name: String, id: VolumeID, settings: VolumeSettings, context: VolumeContext, marks: HighWaterFile,
         takeOver: Bool, acceptsLoss: Bool = false
     ) async throws -> Volume {
-        let manifests = ManifestLog(volume: id, store: context.store, keys: context.keys, time: context.time)
+        let manifests = ManifestLog(
+            volume: id, name: name, store: context.store, keys: context.keys, time: context.time)
         let known = marks.marks
         guard let current = try await manifests.newest() else {
             throw StorageError.corrupt("volumes/\(id)/manifest", "volume \(name) has no manifest")
@@ -63,14 +64,16 @@ extension Volume {
             let loss = try await volume.replay(earlier.continuing)
             let outlived = try await earlier.outlived(context)
             let ousted = previous.flatMap { $0.isReleased || $0.token == token ? nil : $0 }
-            try await volume.note(
-                loss, outlived, ousted, continues: !earlier.continuing.isEmpty, isAccepted: acceptsLoss)
+            try await volume.note(loss, outlived, ousted, continues: !earlier.continuing.isEmpty)
             try await earlier.settleForeign(name, context)
-            try await trace.beginAnswering(context.disk)
             // Nothing fails from here on: the older journals go, and this opening's alone proves whose the volume is.
             volume.removeReplayed(earlier.continuing)
         } catch {
             await volume.abandon(deletingJournal: !earlier.continuing.isEmpty)
+            throw error
+        }
+        do { if acceptsLoss { _ = try await volume.acceptLoss(within: nil) } } catch {
+            await volume.abandon()
             throw error
         }
         return volume

@@ -45,6 +45,8 @@ public final class Volume: BlockDevice {
     let frozenMemtables: AsyncStream<FrozenMemtable>.Continuation
     /// Orders who removes the journals that were replayed.
     let replayedLock = AsyncLock()
+    /// Orders who notes that clients are served.
+    let answeringLock = AsyncLock()
     let rate = EventRate()
     let clock = ClockWatch()
     /// A checkpoint may have made a compaction due.
@@ -135,6 +137,8 @@ struct EngineState {
     var roomWaits: [UInt64: Task<Void, any Error>] = [:]
     var lastRoomWait: UInt64 = 0
     var attachedCount = 0
+    /// A client was served, and the data directory tells.
+    var isAnswering = false
     /// Writes that were answered may be gone, and nobody has accepted that yet.
     var loss: LossRecord?
     /// Older journals, whose writes are on their way into the bucket.

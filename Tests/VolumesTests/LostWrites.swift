@@ -12,9 +12,9 @@ private let local = DeviceClient(peer: "unix")
 @Suite struct LostWritesAreNotHidden {
     /// A host that was cut off after a flushed write and one that was only answered.
     private func crashed(
-        bootID: UInt128?, _ change: (inout EngineSettings) -> Void = { _ in }
+        bootID: UInt128?, store: any ObjectStore = MemoryStore(), _ change: (inout EngineSettings) -> Void = { _ in }
     ) async throws -> (dead: Engine, bed: TestBed) {
-        let bed = try await TestBed()
+        let bed = try await TestBed(store: store)
         bed.settings.afterCrash = .local
         change(&bed.settings)
         let engine = try await bed.open()
@@ -108,6 +108,40 @@ private let local = DeviceClient(peer: "unix")
         await dead.abandon()
     }
 
+    /// It is in force once the journals that tell of the loss are gone, and no client is served before.
+    @Test func anAcceptanceThatWasGivenBeforeOutlivesAKill() async throws {
+        let store = HookStore(MemoryStore())
+        let (dead, bed) = try await crashed(bootID: 7, store: store) { $0.acceptsLoss = ["v"] }
+        store.beforeCreate { key in
+            if key.text.contains("/log/") { try await Task.sleep(for: .milliseconds(500)) }
+        }
+        let engine = try await bed.open()
+        _ = try await engine.attach("v", for: remote)
+        let killed = try await TestBed(crashed: bed, bootID: 7)
+        killed.settings.acceptsLoss = []
+        let again = try await killed.open()
+        #expect(try await !isRefused(again, remote))
+        try await again.close()
+        await engine.abandon()
+        await dead.abandon()
+    }
+
+    /// Without a journal, too, a command that was killed has lost nothing that a client believes in.
+    @Test func aVolumeThatServedNoClientHasLostNothing() async throws {
+        let bed = try await TestBed()
+        bed.settings.afterCrash = .local
+        bed.settings.volume.isJournaled = false
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        _ = try await engine.resize("v", to: 2 << 20, force: false)
+        let killed = try await TestBed(crashed: bed, bootID: nil)
+        let again = try await killed.open()
+        #expect(try await !isRefused(again, remote))
+        #expect(killed.events.count(.writesLost) == 0)
+        try await again.close()
+        await engine.abandon()
+    }
+
     @Test func afterATakeOverClientsFromElsewhereWait() async throws {
         let first = try await TestBed()
         let second = try await TestBed(sharing: first)
@@ -144,6 +178,8 @@ private let local = DeviceClient(peer: "unix")
         #expect(second.events.count(.writesLost) == 0)
         #expect(try await isRefused(two, remote))
         #expect(second.events.count(.writesLost) == 1)
+        // What the first one's journal holds can still be brought back.
+        #expect(try await two.list().contains { $0.name.hasPrefix("v@take-over-") })
         #expect(try await two.accept("v").wasLost)
         #expect(try await !isRefused(two, remote))
         try await two.close()
