@@ -166,6 +166,7 @@ private let local = DeviceClient(peer: "unix")
         let second = try await TestBed(sharing: first, through: faults)
         second.settings.takeOver = ["v"]
         second.settings.afterCrash = .local
+        second.settings.snapshotsTakeOvers = true
         let one = try await first.open(), two = try await second.open()
         _ = try await one.create("v", sizeBytes: 1 << 20)
         try await one.attach("v").write(pattern(1, count: 4096), at: 0)
