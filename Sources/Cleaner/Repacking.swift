@@ -77,8 +77,10 @@ struct Repacking {
     private func collectNeeds() async throws -> RecordNeeds {
         let moved = present.keys.filter { named.relocations[$0] != nil }.sorted()
         let due = unfinished.filter { present[$0] != nil && !isProtected($0) }.sorted()
+        let open = openGenerations
         let candidates = present.keys.filter { id in
-            named.relocations[id] == nil && !isProtected(id) && named.moves[id, default: 0] < RelocationLog.movesMax
+            named.relocations[id] == nil && !isProtected(id) && isSettled(id, open)
+                && named.moves[id, default: 0] < RelocationLog.movesMax
         }
         let rewritten = rewrittenVictims(candidates)
         let oldest = candidates.sorted { (present[$0]?.nanoseconds ?? 0, $0) < (present[$1]?.nanoseconds ?? 0, $1) }
@@ -104,6 +106,14 @@ struct Repacking {
     }
     private func isRewritten(_ id: SegmentID) -> Bool {
         named.references[id].map { context.options.rewrittenKeys.contains($0.header.keyID) } ?? false
+    }
+
+    /// Whether all that names it, or ever will, was read. Into a packed segment of a generation that is open, or was
+    /// claimed since, another pass may yet publish records of which nothing is known here: emptied by what is known, it
+    /// would lose what they lead to.
+    private func isSettled(_ id: SegmentID, _ open: Set<UInt64>) -> Bool {
+        guard case .packed(let generation, _) = id else { return true }
+        return generation <= generations.first?.number ?? 0 && !open.contains(generation)
     }
 
     /// A segment behind the covered position of a manifest that is kept is needed whole, whatever the maps say.

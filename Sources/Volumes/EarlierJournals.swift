@@ -29,15 +29,17 @@ struct EarlierJournals {
 
     /// Openings of this data directory that answered clients and then lost the volume to another, as far as nobody has
     /// reckoned with that yet: their clients may have lived on, whoever owned the volume meanwhile and released it.
-    func outlived(_ context: VolumeContext) async throws -> [JournalGeneration] {
+    ///
+    /// - Parameter epoch: of this opening.
+    func outlived(_ context: VolumeContext, before epoch: Epoch) async throws -> [JournalGeneration] {
         var found: [JournalGeneration] = []
-        for generation in foreign where !generation.isLossNoted {
+        for generation in foreign where !generation.isLossNoted && !generation.neverOwned(before: epoch) {
             if try await Self.mayHaveAnswered(generation, context) { found.append(generation) }
         }
         return found
     }
     /// An opening whose claim came to nothing has answered nobody, and an empty journal shows it.
-    private static func mayHaveAnswered(
+    static func mayHaveAnswered(
         _ generation: JournalGeneration, _ context: VolumeContext
     ) async throws -> Bool {
         switch generation.kind {
@@ -56,9 +58,9 @@ struct EarlierJournals {
     }
 
     /// Reports the journals of owners that lost the volume; of what never held a write nothing is kept.
-    func settleForeign(_ name: String, _ context: VolumeContext) async throws {
+    func settleForeign(_ name: String, _ context: VolumeContext, before epoch: Epoch) async throws {
         for generation in foreign {
-            guard generation.kind == .journaled else {
+            guard generation.kind == .journaled, !generation.neverOwned(before: epoch) else {
                 try await Journal.remove(generation, disk: context.disk)
                 continue
             }
@@ -74,6 +76,16 @@ struct EarlierJournals {
     func removeFinished(from disk: any LocalDisk) async throws {
         for generation in finished { try await Journal.remove(generation, disk: disk) }
     }
+}
+
+extension JournalGeneration {
+    /// Whether it was made for a claim that did not take place: every epoch has one owner, and a claim's is the one
+    /// that the generation names or a later one.
+    ///
+    /// - Parameter epoch: which another owns now.
+    func neverOwned(before epoch: Epoch) -> Bool { self.epoch >= epoch }
+    /// Whether its claim may take place yet, with `current` as the newest manifest.
+    func mayClaim(after current: Manifest) -> Bool { epoch > current.epoch }
 }
 
 extension LossRecord {

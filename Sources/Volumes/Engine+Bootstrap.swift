@@ -37,6 +37,19 @@ extension Engine {
         store: any ObjectStore, unlock: Unlock, unlockAgain: UnlockSource? = nil, settings: EngineSettings,
         machine: Machine = .system, log: Logger
     ) async throws -> Engine {
+        do {
+            return try await openTrusted(
+                store: store, unlock: unlock, unlockAgain: unlockAgain, settings: settings, machine: machine, log: log)
+        } catch {
+            if error.saysRolledBack { log.event(.storeRolledBack, "the store cannot be opened: \(error)") }
+            throw error
+        }
+    }
+
+    private static func openTrusted(
+        store: any ObjectStore, unlock: Unlock, unlockAgain: UnlockSource?, settings: EngineSettings,
+        machine: Machine, log: Logger
+    ) async throws -> Engine {
         let superblocks = SuperblockLog(store: store, workers: machine.workers)
         let opened = try await superblocks.open(unlock)
         let marks = try await marks(in: settings.dataDirectory, machine)

@@ -40,7 +40,7 @@ extension Engine {
         try await endService(of: record.id)
         let manifests = ManifestLog(
             volume: record.id, name: record.name, store: store, keys: keys, time: context.time)
-        let current = try await manifest(of: record)
+        let current = try await newest(of: record, manifests)
         let journals = try await EarlierJournals.find(for: current, context: context)
         // A journal that holds acknowledged writes keeps the volume under its token: should the deletion be refused, or
         // end in a crash, the next opening must know that journal for the volume's own.
@@ -49,10 +49,12 @@ extension Engine {
         // A crash in here must leave the volume to this data directory: `zerofs delete` again.
         let trace = left == nil ? try await OpeningTrace.marking(token, current, context) : OpeningTrace()
         let claimed: Manifest, previous: Owner?
-        let takesOver = left == nil && settings.takeOver.contains(record.name)
+        let takesOver = left == nil && openVolumes.withLock { $0.takeOver.contains(record.name) }
         do {
             // The deletion may yet be refused.
-            if left == nil { try await LossRecord.prepare(current, takesOver: takesOver, context) }
+            if left == nil {
+                try await LossRecord.prepare(current, takesOver: takesOver, foreign: journals.foreign, context)
+            }
             (claimed, previous) = try await manifests.claim(
                 token: token, host: context.host, takeOver: takesOver, continues: left != nil)
         } catch {

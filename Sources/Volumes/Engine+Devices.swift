@@ -44,14 +44,18 @@ extension Engine: DeviceDirectory {
         if let snapshot { return try await attach(snapshot, of: record, as: name) }
         let volume = try await open(record)
         let bootID = try await context.disk.bootID()
+        func admit(_ open: OpenVolumes) throws {
+            try volume.admit(client, settings.afterCrash, bootID: bootID)
+            let isClosing = volume.state.withLock { $0.isClosing }
+            guard !open.reserved.contains(record.id), !isClosing else { throw Self.isReserved(record) }
+        }
+        // Whom nobody answers has lost nothing.
+        try openVolumes.withLock { try admit($0) }
         try await volume.beginAnswering()
         // In the lock in which a deletion or a rollback reserves the volume: it sees this connection, or this sees it.
         try openVolumes.withLock { open in
-            try volume.admit(client, settings.afterCrash, bootID: bootID)
-            try volume.state.withLock { state in
-                guard !open.reserved.contains(record.id), !state.isClosing else { throw Self.isReserved(record) }
-                state.attachedCount += 1
-            }
+            try admit(open)
+            volume.state.withLock { $0.attachedCount += 1 }
         }
         return volume
     }
@@ -116,7 +120,9 @@ extension Engine: DeviceDirectory {
         return try await manifest(of: record).state.sizeBytes
     }
     func manifest(of record: VolumeRecord) async throws -> Manifest {
-        let manifests = ManifestLog(volume: record.id, store: store, keys: keys, time: context.time)
+        try await newest(of: record, ManifestLog(volume: record.id, store: store, keys: keys, time: context.time))
+    }
+    func newest(of record: VolumeRecord, _ manifests: ManifestLog) async throws -> Manifest {
         let known = marks.marks
         guard let manifest = try await manifests.newest() else {
             throw StorageError.corrupt("volumes/\(record.id)/manifest", "volume \(record.name) has no manifest")
@@ -184,9 +190,16 @@ extension Engine: DeviceDirectory {
     private func openAnew(_ record: VolumeRecord, takeOver: Bool, acceptsLoss: Bool) async throws -> Volume {
         let volume = try await Volume.open(
             name: record.name, id: record.id, settings: settings.volume, context: context, marks: marks,
-            takeOver: takeOver, acceptsLoss: acceptsLoss)
-        if settings.snapshotsTakeOvers, let ousted = volume.ousted {
-            await keepTakenOver(record, volume, from: ousted)
+            takeOver: takeOver)
+        do {
+            if settings.snapshotsTakeOvers, let ousted = volume.ousted {
+                await keepTakenOver(record, volume, from: ousted)
+            }
+            try await volume.forgetTakeOver()
+            if acceptsLoss { _ = try await volume.acceptLoss(within: settings.volume.commandDeadline) }
+        } catch {
+            await volume.abandon()
+            throw error
         }
         await releaseBrokenRollbacks(of: record, volume)
         return volume
@@ -210,7 +223,7 @@ extension Engine: DeviceDirectory {
     }
 
     private func noteOpeningFailed(_ record: VolumeRecord, _ error: any Error) {
-        guard error.storageCode == .corrupt else { return }
+        guard [.corrupt, .unsupported].contains(error.storageCode) else { return }
         let code: EventCode = error.saysRolledBack ? .storeRolledBack : .corruptObject
         log.event(code, volume: record.name, "the volume cannot be opened: \(error)")
     }

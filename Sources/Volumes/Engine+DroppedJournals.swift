@@ -63,10 +63,21 @@ extension Engine {
 
     /// The journal is what the next opening would know by that the clients of then may live on.
     private func noteLoss(of journal: LeftJournal) async throws {
-        guard let directory = context.journalDirectory,
-            let last = journal.generations.last(where: { !$0.isLossNoted }),
-            !(try await LossRecord.exists(directory: directory, volume: journal.volume, disk: context.disk))
-        else { return }
+        guard let directory = context.journalDirectory else { return }
+        var last: JournalGeneration?
+        for generation in journal.generations where !generation.isLossNoted {
+            if try await EarlierJournals.mayHaveAnswered(generation, context) { last = generation }
+        }
+        guard let last else { return }
+        let run = try await context.disk.bootID()
+        do {
+            let known = try await LossRecord.load(directory: directory, volume: journal.volume, disk: context.disk)
+            // One of this run of the machine concerns more clients than any other.
+            if let known, known.bootID == run || last.bootID != run { return }
+        } catch  where error.storageCode == .corrupt {
+            // It concerns everybody.
+            return
+        }
         try await LossRecord(outlived: last, at: context.time.now())
             .save(directory: directory, volume: journal.volume, disk: context.disk)
     }

@@ -26,7 +26,7 @@ extension Engine {
             }
             if !dryRun { await deleteReplacedSuperblocks() }
             return report
-        } catch  where [.corrupt, .denied].contains(error.storageCode) {
+        } catch  where [.corrupt, .denied, .unsupported].contains(error.storageCode) {
             log.event(.gcStopped, "gc stopped before it deleted anything more: \(error)")
             throw error
         }

@@ -62,16 +62,23 @@ extension VolumeContext {
     ) {
         log.event(code, volume: volume, epoch: epoch, details: details, message)
     }
+    /// At most once in a while; the next line says how many were held back.
+    func eventSometimes(
+        _ code: EventCode, _ rate: EventRate, volume: String, epoch: Epoch? = nil, details: [String: String] = [:],
+        _ message: String
+    ) {
+        guard let heldBack = rate.admit(code, at: time.monotonicNanoseconds()) else { return }
+        let more = heldBack == 0 ? "" : " (and \(heldBack) more since the last line)"
+        event(code, volume: volume, epoch: epoch, details: details, message + more)
+    }
 }
 
 extension Volume {
     func event(_ code: EventCode, details: [String: String] = [:], _ message: String) {
         context.event(code, volume: name, epoch: epoch, details: details, message)
     }
-    /// At most once in a while; the next line says how many were held back.
     func eventSometimes(_ code: EventCode, details: [String: String] = [:], _ message: String) {
-        guard let heldBack = rate.admit(code, at: context.time.monotonicNanoseconds()) else { return }
-        event(code, details: details, heldBack == 0 ? message : "\(message) (and \(heldBack) more since the last line)")
+        context.eventSometimes(code, rate, volume: name, epoch: epoch, details: details, message)
     }
 
     /// Tells why the service ended. A volume that was closed on request says nothing.
@@ -79,6 +86,7 @@ extension Volume {
         switch failure.code {
         case .cancelled: break
         case .fenced: event(.fenced, "this server lost the volume: \(failure)")
+        case .corrupt where failure.saysRolledBack: event(.storeRolledBack, "the volume serves no more: \(failure)")
         case .corrupt: event(.corruptObject, "the volume serves no more: \(failure)")
         default: event(.volumeFailed, "the volume serves no more until it is attached again: \(failure)")
         }

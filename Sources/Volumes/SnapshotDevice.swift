@@ -17,6 +17,7 @@ public final class SnapshotDevice: BlockDevice {
     private let context: VolumeContext
     /// How long a read waits for a store that does not answer; nil waits for ever.
     private let deadline: Duration?
+    private let rate = EventRate()
 
     /// - Parameter newestLayout: asked when an object of the known one is gone.
     init(
@@ -63,18 +64,29 @@ public final class SnapshotDevice: BlockDevice {
     }
     private func retryingMoved<R>(_ body: () async throws -> R) async throws -> R {
         var isFirst = true
-        return try await repeating(until: deadline, on: [.unavailable], context.time) {
-            try await Volumes.retryingMoved(name, context) {
-                if !isFirst {
-                    let newest = try await self.newestLayout()
-                    self.layout.withLock { $0 = newest }
+        do {
+            return try await repeating(until: deadline, on: [.unavailable], context.time) {
+                try await Volumes.retryingMoved(name, context) {
+                    if !isFirst {
+                        let newest = try await self.newestLayout()
+                        self.layout.withLock { $0 = newest }
+                    }
+                    isFirst = false
+                    return try await body()
                 }
-                isFirst = false
-                return try await body()
+            } retrying: { _ in
+            } expired: { limit, error in
+                StorageError(.unavailable, "\(name): the store did not answer within \(limit)", cause: error)
             }
-        } retrying: { _ in
-        } expired: { limit, error in
-            StorageError(.unavailable, "\(name): the store did not answer within \(limit)", cause: error)
+        } catch {
+            switch error.storageCode {
+            case .corrupt: context.eventSometimes(.corruptObject, rate, volume: name, "a read failed: \(error)")
+            case .unavailable:
+                context.eventSometimes(
+                    .deadlinePassed, rate, volume: name, "a request was answered with an error: \(error)")
+            default: break
+            }
+            throw error
         }
     }
     private func plan(_ offset: UInt64, _ count: UInt64) throws -> ReadPlan {

@@ -34,12 +34,17 @@ extension Volume {
             known = found
         }
         for generation in outlived { try await Journal.noteLoss(of: generation, disk: context.disk) }
-        try await LossRecord.remove(.takeOver, directory: directory, volume: id, disk: context.disk)
         if let ousted { event(.takenOver, details: ["from": ousted.host], "the volume was taken over") }
         state.withLock { state in
             state.ousted = ousted?.token ?? brokenOff?.ousted
             state.loss = known
         }
+    }
+
+    /// What `note` found of a take-over is settled: its loss is written down, its snapshot made.
+    func forgetTakeOver() async throws {
+        guard let directory = context.journalDirectory else { return }
+        try await LossRecord.remove(.takeOver, directory: directory, volume: id, disk: context.disk)
     }
 
     /// Before a client is served: what is answered from now on without a journal may be lost. An opening that serves
@@ -83,6 +88,8 @@ extension Volume {
     func acceptLoss(within limit: Duration?) async throws -> LossRecord? {
         guard let directory = context.journalDirectory, let loss = state.withLock({ $0.loss }) else { return nil }
         try await value(of: Task { try await finishReplayed() }, within: limit)
+        // Where the volume has ended the record is its successor's.
+        if let failure { throw failure }
         try await forgetLoss(directory)
         return loss
     }
@@ -143,14 +150,19 @@ extension LossRecord {
                 """)
     }
 
-    /// Before a claim: notes what it takes over, should the opening end between the claim and `Volume.note`. A claim
-    /// that takes nothing over leaves no note.
+    /// Before a claim: notes what it takes over, should the opening end between the claim and its last step. A claim
+    /// that takes nothing over leaves no note, unless an earlier one may take place yet.
     ///
-    /// - Parameter takesOver: nothing here shows that the volume is this data directory's already, and the claim is
-    ///   told to take it over.
-    static func prepare(_ current: Manifest, takesOver: Bool, _ context: VolumeContext) async throws {
+    /// - Parameters:
+    ///   - takesOver: nothing here shows that the volume is this data directory's already, and the claim is told to
+    ///     take it over.
+    ///   - foreign: journals that do not hold the owner's token.
+    static func prepare(
+        _ current: Manifest, takesOver: Bool, foreign: [JournalGeneration], _ context: VolumeContext
+    ) async throws {
         guard let directory = context.journalDirectory else { return }
         guard takesOver, let owner = current.owner, !owner.isReleased else {
+            guard !foreign.contains(where: { $0.mayClaim(after: current) }) else { return }
             return try await remove(.takeOver, directory: directory, volume: current.volume, disk: context.disk)
         }
         let run = try await context.disk.bootID()

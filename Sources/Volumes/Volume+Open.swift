@@ -18,11 +18,9 @@ extension Volume {
     /// recovery finds both generations.
     ///
     /// Throws `busy` when another holds it, unless `takeOver`.
-    ///
-    /// - Parameter acceptsLoss: no client is left that believes in writes which this opening finds missing.
     static func open(
         name: String, id: VolumeID, settings: VolumeSettings, context: VolumeContext, marks: HighWaterFile,
-        takeOver: Bool, acceptsLoss: Bool = false
+        takeOver: Bool
     ) async throws -> Volume {
         let manifests = ManifestLog(
             volume: id, name: name, store: context.store, keys: context.keys, time: context.time)
@@ -41,7 +39,9 @@ extension Volume {
         let previous: Owner?
         var isRefused = true
         do {
-            if earlier.continuing.isEmpty { try await LossRecord.prepare(current, takesOver: takeOver, context) }
+            if earlier.continuing.isEmpty {
+                try await LossRecord.prepare(current, takesOver: takeOver, foreign: earlier.foreign, context)
+            }
             // Who owns the volume already takes over from nobody: a rival that came since ended what the journals hold.
             let manifest: Manifest
             (manifest, previous) = try await manifests.claim(
@@ -62,18 +62,14 @@ extension Volume {
         }
         do {
             let loss = try await volume.replay(earlier.continuing)
-            let outlived = try await earlier.outlived(context)
+            let outlived = try await earlier.outlived(context, before: volume.epoch)
             let ousted = previous.flatMap { $0.isReleased || $0.token == token ? nil : $0 }
             try await volume.note(loss, outlived, ousted, continues: !earlier.continuing.isEmpty)
-            try await earlier.settleForeign(name, context)
+            try await earlier.settleForeign(name, context, before: volume.epoch)
             // Nothing fails from here on: the older journals go, and this opening's alone proves whose the volume is.
             volume.removeReplayed(earlier.continuing)
         } catch {
             await volume.abandon(deletingJournal: !earlier.continuing.isEmpty)
-            throw error
-        }
-        do { if acceptsLoss { _ = try await volume.acceptLoss(within: nil) } } catch {
-            await volume.abandon()
             throw error
         }
         return volume

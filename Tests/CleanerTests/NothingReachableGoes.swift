@@ -144,6 +144,54 @@ import Testing
         }
     }
 
+    /// One pass lists the relocation records while another publishes them, and goes on when all are there, before any
+    /// victim goes: it knows some of the names of a new packed segment, and must not empty it by these.
+    @Test func recordsThatCameBehindTheListingAreNotForgotten() async throws {
+        let start = try await busyWorld()
+        for moment in 1..<8 {
+            let world = start.copy()
+            world.options.requestsInFlightMax = 1
+            world.options.policy.smallBytes = 1 << 20
+            let rival = world.copyOfSettings()
+            let isListing = Mutex(false), hasListed = Mutex(false), mayGoOn = Mutex(false), records = Mutex(0)
+            let held = FaultStore(world.memory) { request in
+                if isListing.withLock({ $0 }) {
+                    hasListed.withLock { $0 = true }
+                    while !mayGoOn.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(1)) }
+                }
+                if request.prefix == "relocated/" { isListing.withLock { $0 = true } }
+                return nil
+            }
+            let second = Mutex<Task<Void, any Error>?>(nil)
+            let first = FaultStore(world.memory) { request in
+                if request.kind == .delete {
+                    mayGoOn.withLock { $0 = true }
+                    do { try await second.withLock { $0 }?.value } catch { #expect(error.storageCode == .busy) }
+                }
+                guard request.kind == .create, let key = request.key, RelocationRecord.name(of: key) != nil else {
+                    return nil
+                }
+                let number = records.withLock { records in
+                    defer { records += 1 }
+                    return records
+                }
+                guard number == moment else { return nil }
+                second.withLock { $0 = Task { _ = try await rival.collector(through: held).collect() } }
+                while !hasListed.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(1)) }
+                return nil
+            }
+            do { _ = try await world.collector(through: first).collect() } catch {
+                #expect(error.storageCode == .busy, "\(error)")
+            }
+            #expect(mayGoOn.withLock { $0 } && hasListed.withLock { $0 })
+            try await world.check("listed at record \(moment)")
+            try await world.gc()
+            try await world.gc()
+            try await world.check("after a listing at record \(moment)")
+            try await world.checkNothingElseIsLeft("after a listing at record \(moment)")
+        }
+    }
+
     /// Garbage of every kind, and much to repack.
     private func busyWorld() async throws -> World {
         let world = World()

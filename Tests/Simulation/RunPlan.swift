@@ -7,6 +7,8 @@ struct RunPlan: Sendable {
     var hostCount: Int
     var volumeCount: Int
     var clientCount: Int
+    /// How many give commands at once: gc beside gc, a snapshot beside a deletion, on whatever server.
+    var operatorCount: Int
     /// Virtual time that clients, commands and faults have.
     var duration: UInt64
     var durability: Durability
@@ -55,5 +57,6 @@ struct RunPlan: Sendable {
         volume.compaction.smallRunBytes = 2048
         if any(4) == 0 { volume.storeDeadline = .seconds(20) }
         diskCacheBytes = any(3) == 0 ? 4 << 20 : 0
+        operatorCount = 1 + any(3)
     }
 }

@@ -54,7 +54,8 @@ extension World {
     func run() async {
         scheduler.note("\(plan)")
         guard await prepare() else { return }
-        let tasks = [Task { await self.operate() }, Task { await self.trouble() }, Task { await self.supervise() }]
+        let tasks = [Task { await self.trouble() }, Task { await self.supervise() }]
+        let operators = (0..<plan.operatorCount).map { _ in Task { await self.operate() } }
         let clients = (0..<plan.clientCount).map { _ in Task { await self.client() } }
         await scheduler.pass(plan.duration)
         isEnding = true
@@ -63,7 +64,7 @@ extension World {
             server.process?.resume()
             server.process?.kill()
         }
-        for task in tasks + clients { await task.value }
+        for task in tasks + operators + clients { await task.value }
         await finish()
     }
 

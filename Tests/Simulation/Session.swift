@@ -51,6 +51,8 @@ struct Session {
     var alternatives: [[UInt64]] = []
     /// What a later opening found of this one; set once it was superseded.
     var survived: Set<Int>?
+    /// The contents by which that was judged.
+    var seenLater: [UInt64] = []
     /// The disk with its journal is lost: whatever comes next is what the store holds.
     var hasLostDisk = false
     /// No client uses it any more.

@@ -137,10 +137,11 @@ extension World {
 
     func readSnapshot(_ name: String, on server: Server) async -> [UInt64]? {
         guard let engine = server.engine, let process = server.process else { return nil }
-        let missing: Set<ErrorCode> = doubtful.contains(name) ? [.notFound] : []
-        let device = await attempt("attach \(name)", on: process, allowing: missing) { try await engine.attach(name) }
+        // Another command may delete it meanwhile.
+        func missing() -> Set<ErrorCode> { doubtful.contains(name) ? [.notFound] : [] }
+        let device = await attempt("attach \(name)", on: process, allowing: missing()) { try await engine.attach(name) }
         guard let device else { return nil }
-        let found = await readAll(device, on: process)
+        let found = await readAll(device, on: process, allowing: missing())
         _ = await attempt("detach", on: process) { await engine.detach(device) }
         return found
     }
@@ -189,6 +190,7 @@ extension World {
             _ = await attempt("detach", on: process) { await self.detach(open.device, from: engine) }
         }
         doubtful.insert(name)
+        doubtful.formUnion(snapshots.keys.filter { $0.hasPrefix(name + "@") })
         let done = await attempt("delete \(name)", on: process, allowing: [.notFound]) {
             try await engine.delete(VolumeReference(volume: name), force: true)
         }

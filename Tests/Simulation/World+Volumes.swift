@@ -117,12 +117,13 @@ extension World {
             return nil
         }
         sessions[number].survived = search.prefix
+        sessions[number].seenLater = found
         return search.prefix
     }
 
     /// Everything on a device, sector by sector; nil when it cannot be read now.
     func readAll(
-        _ device: any BlockDevice, on process: SimulatedProcess, allowing: Set<ErrorCode> = []
+        _ device: any BlockDevice, on process: SimulatedProcess, allowing: @autoclosure () -> Set<ErrorCode> = []
     ) async -> [UInt64]? {
         var tags: [UInt64] = []
         let size = Int(device.size)
@@ -131,7 +132,7 @@ extension World {
         while tags.count * Sector.byteCount < size {
             let first = tags.count
             let bytes = min(256 << 10, size - first * Sector.byteCount)
-            let part = await attempt("read \(device.name)", on: process, allowing: allowing) {
+            let part = await attempt("read \(device.name)", on: process, allowing: allowing()) {
                 let buffer = IOBuffer(count: bytes)
                 try await device.read(at: UInt64(first * Sector.byteCount), into: buffer)
                 return Sector.tags(buffer, first: first)
@@ -155,6 +156,12 @@ extension World {
         guard session.flushesToStore else { return }
         sessions[number].stored.formUnion(covered)
         guard let survived = session.survived, !covered.isSubset(of: survived) else { return }
+        // What left no trace, such as zeroes of zeroes, was there all the same.
+        var search = PrefixSearch(session, found: session.seenLater)
+        if search.run(promised: covered.union(survived)) == nil {
+            sessions[number].survived = search.prefix
+            return
+        }
         let lost = covered.subtracting(survived).sorted()
         fail(
             "session \(number) of \(session.volume) acknowledged a flush of \(lost.prefix(5)), which its successor lost"

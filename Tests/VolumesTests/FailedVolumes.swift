@@ -33,7 +33,7 @@ import Volumes
     @Test func noCheckpointIsCommittedBehindOneThatWasNot() async throws {
         let store = HookStore(MemoryStore())
         let bed = try await TestBed(store: store)
-        bed.settings.volume.storeDeadline = .seconds(1)
+        bed.settings.volume.storeDeadline = .seconds(4)
         let engine = try await bed.open()
         _ = try await engine.create("v", sizeBytes: 1 << 20)
         let device = try await engine.attach("v")
