@@ -16,8 +16,9 @@ import StoreCore
 ///   publishes after that finds its place taken, or speaks of what nobody needs.
 /// - Who finds a generation that is not closed takes over its victims, repacks them itself, and so closes it: whichever
 ///   of the two records wins, the victim has one.
-/// - A packed segment is emptied in its turn, and an unnamed one goes, only when its generation is closed. Records are listed after the generations, and
-///   roots are read after the records, so that what is missing in one of them is final.
+/// - A packed segment is emptied in its turn, and an unnamed one goes, only when its generation is closed. Records are
+///   listed after the generations, and roots are read after the records, so that what is missing in one of them is
+///   final.
 ///
 /// Deletions need no claim: what was proven dead once stays dead, since no name is given twice and nothing new can rest
 /// on what lies below an announced floor. A cleaner that was paused and goes on deletes nothing but garbage. It stops

@@ -72,6 +72,29 @@ import Volumes
         try await engine.close()
     }
 
+    /// A take-over that was allowed once was used up by the opening.
+    @Test func aDeletionTakesNothingOverThatWasTakenBack() async throws {
+        let first = try await TestBed()
+        let second = try await TestBed(sharing: first), third = try await TestBed(sharing: first)
+        second.settings.takeOver = ["v"]
+        third.settings.takeOver = ["v"]
+        let one = try await first.open(), two = try await second.open(), three = try await third.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v").write(pattern(1, count: 4096), at: 0, fua: true)
+        let device = try await two.attach("v")
+        try await three.attach("v").write(pattern(2, count: 4096), at: 0, fua: true)
+        await #expect(throws: StorageError.self) {
+            try await device.write(pattern(3, count: 4096), at: 0, fua: true)
+        }
+        await two.detach(device)
+        await #expect { _ = try await two.delete(VolumeReference(volume: "v"), force: true) } throws: {
+            ($0 as? StorageError)?.code == .busy
+        }
+        try await three.close()
+        await two.abandon()
+        await one.abandon()
+    }
+
     @Test func aCrashInsideADeletionLeavesTheVolumeToItsHost() async throws {
         let store = HookStore(MemoryStore())
         let bed = try await TestBed(store: store)

@@ -2,6 +2,7 @@ import Journal
 import ObjectStorage
 import Snapshots
 import StoreCore
+import Synchronization
 import Testing
 import Volumes
 
@@ -275,6 +276,111 @@ private let local = DeviceClient(peer: "unix")
         try await back.close()
     }
 
+    /// A loss that was noted before concerns fewer clients than the journal that goes.
+    @Test func norWhereALossWasPendingBefore() async throws {
+        let elsewhere = try await TestBed()
+        elsewhere.machine.host = "elsewhere"
+        let first = try await TestBed(sharing: elsewhere)
+        first.settings.takeOver = ["v"]
+        first.settings.afterCrash = .local
+        let second = try await TestBed(sharing: elsewhere)
+        second.settings.takeOver = ["v"]
+        let zero = try await elsewhere.open(), one = try await first.open(), two = try await second.open()
+        _ = try await zero.create("v", sizeBytes: 1 << 20)
+        try await zero.attach("v").write(pattern(1, count: 4096), at: 0)
+        // Its clients were elsewhere: those of this machine are served.
+        try await one.attach("v", for: local).write(pattern(2, count: 4096), at: 0)
+        _ = try await two.attach("v")
+        try await two.close()
+        await one.abandon()
+        first.settings.takeOver = []
+        let back = try await first.open()
+        _ = try await back.dropJournal(try #require(try await back.journals().first).id, force: true)
+        #expect(try await isRefused(back, local))
+        try await back.close()
+        await zero.abandon()
+    }
+
+    /// Whom nobody answered has lost nothing, also where he may not be served.
+    @Test func aRefusedClientIsNotOneThatWasAnswered() async throws {
+        let elsewhere = try await TestBed()
+        elsewhere.machine.host = "elsewhere"
+        let bed = try await TestBed(sharing: elsewhere)
+        bed.settings.takeOver = ["v"]
+        bed.settings.afterCrash = .local
+        bed.settings.volume.isJournaled = false
+        let zero = try await elsewhere.open(), engine = try await bed.open()
+        _ = try await zero.create("v", sizeBytes: 1 << 20)
+        try await zero.attach("v").write(pattern(1, count: 4096), at: 0)
+        #expect(try await isRefused(engine, remote))
+        let killed = try await TestBed(crashed: bed, bootID: nil)
+        killed.settings.takeOver = []
+        let again = try await killed.open()
+        #expect(try await !isRefused(again, local))
+        try await again.close()
+        await engine.abandon()
+        await zero.abandon()
+    }
+
+    /// The claim of a take-over may land late, when nobody takes over any more.
+    @Test func theNoteOfATakeOverStaysWhileItsClaimMayLand() async throws {
+        let first = try await TestBed()
+        let faults = FaultStore(first.store)
+        let second = try await TestBed(sharing: first, through: faults)
+        second.settings.takeOver = ["v"]
+        second.settings.afterCrash = .local
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v").write(pattern(1, count: 4096), at: 0)
+        let isArmed = Mutex(true)
+        faults.arm { request in
+            guard request.key?.text.contains("/manifest/") ?? false || request.prefix?.contains("/manifest/") ?? false
+            else { return nil }
+            if request.kind == .create,
+                isArmed.withLock({ armed in
+                    defer { armed = false }
+                    return armed
+                })
+            {
+                return .failThenHappen(StorageError(.unavailable, "no answer"))
+            }
+            return isArmed.withLock { $0 } ? nil : .failBefore(StorageError(.unavailable, "no answer"))
+        }
+        await #expect(throws: StorageError.self) { _ = try await two.attach("v", for: remote) }
+        await two.abandon()
+        faults.disarm()
+        second.settings.takeOver = []
+        let later = try await second.open()
+        await #expect { _ = try await later.attach("v", for: remote) } throws: {
+            ($0 as? StorageError)?.code == .busy
+        }
+        await one.abandon()
+        await faults.releaseLate()
+        #expect(try await isRefused(later, remote))
+        #expect(second.events.count(.writesLost) == 1)
+        try await later.close()
+    }
+
+    /// The host lost its power between the journal's creation and the claim: again nobody was answered.
+    @Test func aClaimThatNeverWasIsNoLoss() async throws {
+        let bed = try await TestBed()
+        bed.settings.afterCrash = .local
+        let engine = try await bed.open()
+        let made = try await engine.create("v", sizeBytes: 1 << 20)
+        try await engine.attach("v").write(pattern(1, count: 4096), at: 0)
+        try await engine.close()
+        let keys = try await SuperblockLog(store: bed.store, workers: bed.machine.workers).open(bed.unlock).keys
+        _ = try await Journal.create(
+            directory: bed.dataDirectory + "/journal", volume: try #require(VolumeID(hex: made.id)), token: .random(),
+            epoch: Epoch(2), keys: keys, disk: bed.machine.disk, time: bed.machine.time)
+        let crashed = try await TestBed(crashed: bed, bootID: 7)
+        let again = try await crashed.open()
+        #expect(try await !isRefused(again, remote))
+        #expect(try await again.journals().isEmpty)
+        #expect(crashed.events.count(.journalKept) == 0)
+        try await again.close()
+    }
+
     /// An outage while a volume was being opened is no loss: nobody was answered.
     @Test func anOpeningThatCameToNothingIsNoLoss() async throws {
         let bed = try await TestBed()
@@ -292,6 +398,11 @@ private let local = DeviceClient(peer: "unix")
         #expect(try await !isRefused(again, remote))
         #expect(bed.events.count(.writesLost) == 0)
         #expect(bed.events.count(.journalKept) == 1)
+        // Nor does dropping it make one.
+        _ = try await again.dropJournal(try #require(try await again.journals().first).id, force: true)
         try await again.close()
+        let last = try await bed.open()
+        #expect(try await !isRefused(last, remote))
+        try await last.close()
     }
 }
