@@ -389,6 +389,13 @@ class Server:
     def is_running(self):
         return self.process.poll() is None
 
+    def has_logged(self, code, since=0):
+        """Whether the log has an event with this code (docs/operations.md), behind its first `since` bytes."""
+        return f" event={code} " in self.log.read_bytes()[since:].decode(errors="replace")
+
+    def await_event(self, code, seconds=10, since=0):
+        wait_until(lambda: self.has_logged(code, since), seconds, f"the log to say event={code}")
+
     def uri(self, name="vol"):
         return f"nbd+unix:///{name}?socket={self.socket}"
 

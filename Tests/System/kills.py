@@ -183,16 +183,24 @@ class Rig:
         self.server.options = []
         # The file system is on the first one still. It wakes up, and must not acknowledge what the second never sees.
         check(self.attaches(), "the second server serves the volume")
+        logged = first.log.stat().st_size
         os.kill(first.pid, signal.SIGCONT)
-        time.sleep(3)
+        first.await_event("fenced", 20, logged)
+        time.sleep(2)
         self.acknowledge()
         self.kill_clients()
         self.ledger.abandon()
         first.kill()
+        self.journal_is_kept(old)
         self.kills += 1
         recovery = time.monotonic() - began + self.recover_machine(promised or self.ledger.noted(), self.ledger.sent)
         shutil.rmtree(old.data)
         return recovery
+
+    def journal_is_kept(self, store):
+        """What the loser answered and never uploaded is listed. In mode `journal` the load left some of that."""
+        journals = [j for j in store.json("journals") if j["volume"] == VOLUME and j["writesMissing"] > 0]
+        check(journals or self.durability == "store", "the journal of the server that lost the volume is not listed")
 
     def busy(self):
         recovery = 0
@@ -227,8 +235,15 @@ class Rig:
         equal([v["name"] for v in self.store.json("list")], [VOLUME], "what is left after deletion")
 
     def full(self):
-        self.disk.fill()
-        time.sleep(3)
+        logged = self.server.log.stat().st_size
+
+        def says_so():
+            # What the journal gives back is taken at once, until it wants room that is not there.
+            self.disk.fill()
+            return self.server.has_logged("disk-full", logged)
+
+        wait_until(says_so, 30, "the log to say event=disk-full")
+        time.sleep(2)
         check(self.server.is_running(), f"a full disk does not end the server: {self.server.tail()}")
         self.kill_server()
         self.server.launch()

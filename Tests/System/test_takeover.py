@@ -74,7 +74,7 @@ def never_flushes_again(server):
 
 
 def says_that_it_lost_the_volume(server):
-    wait_until(lambda: "event=fenced" in server.log.read_text(), 10, "the log to say that another owns the volume")
+    server.await_event("fenced")
 
 
 @mark(limit=120)
