@@ -242,7 +242,7 @@ class Rig:
             self.disk.fill()
             return self.server.has_logged("disk-full", logged)
 
-        wait_until(says_so, 30, "the log to say event=disk-full")
+        wait_until(says_so, 60, "the log to say event=disk-full")
         time.sleep(2)
         check(self.server.is_running(), f"a full disk does not end the server: {self.server.tail()}")
         self.kill_server()
