@@ -167,6 +167,8 @@ extension World {
         let name = all[draw(all.count)]
         guard let volume = name.split(separator: "@").first.map(String.init), await lock(volume) else { return }
         defer { unlock(volume) }
+        // Another command was faster.
+        guard snapshots.keys.contains(name) else { return }
         let isDoubtful = !doubtful.insert(name).inserted
         let reference = reference(name)
         let done = await attempt(
