@@ -43,7 +43,7 @@ struct PreSharedKeys: Sendable {
         guard (keyBytesMin...keyBytesMax).contains(digits.count / 2) else {
             throw StorageError(.invalid, "\(place): a key has \(keyBytesMin) to \(keyBytesMax) bytes")
         }
-        return SecretBytes(count: digits.count / 2) { buffer in
+        return SecretBytes(count: digits.count / 2, placement: .locked) { buffer in
             var at = digits.startIndex
             for index in buffer.indices {
                 buffer[index] = (nibble(digits[at]) ?? 0) << 4 | (nibble(digits[at + 1]) ?? 0)

@@ -9,7 +9,7 @@ private let needed: [String] = [
     "/usr/sbin/losetup",
 ]
 
-@Suite(.enabled(if: canAttach)) struct AttachMakesADevice {
+@Suite(.enabled(if: canAttach, "needs root and FUSE")) struct AttachMakesADevice {
     @Test func itSurvivesAKilledServerAndDetachUndoesItAll() async throws {
         let zerofs = try await ZerofsBinary.withStore()
         #expect(try await zerofs.run("create", "v", "--size", "64M").code == 0)

@@ -16,7 +16,7 @@ import Testing
     }
 
     /// On a file system of 1 MiB, where this machine lets one be mounted.
-    @Test(.enabled(if: SmallFileSystem.isPossible))
+    @Test(.enabled(if: SmallFileSystem.isPossible, "needs root to mount a small file system"))
     func isReportedAsFullAndLosesNothing() async throws {
         try await withTemporaryDirectory { path in
             try SmallFileSystem.mount(at: path)

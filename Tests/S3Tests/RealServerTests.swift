@@ -15,7 +15,7 @@ import Testing
         try await check.run(try await TestServer.moto.value.makeStore())
     }
 
-    @Test(.enabled(if: TestServer.external != nil), arguments: ObjectStoreConformance.checks)
+    @Test(.enabled(if: TestServer.external != nil, "needs a real S3 server"), arguments: ObjectStoreConformance.checks)
     func onTheServerNamedByTheEnvironment(check: ConformanceCheck) async throws {
         try await check.run(try await SharedBucket.external.value.makeStore())
     }
@@ -63,7 +63,7 @@ import Testing
         }
     }
 
-    @Test(.enabled(if: TestServer.external?.checksSignatures == true))
+    @Test(.enabled(if: TestServer.external?.checksSignatures == true, "needs a server that checks signatures"))
     func aWrongSecretIsDenied() async throws {
         let server = try #require(TestServer.external)
         let good = try await server.makeStore()
@@ -84,7 +84,7 @@ import Testing
         }
     }
 
-    @Test(.enabled(if: TestServer.external?.checksSignatures == true))
+    @Test(.enabled(if: TestServer.external?.checksSignatures == true, "needs a server that checks signatures"))
     func aWrongHashIsRefusedAndNothingIsCreated() async throws {
         let store = try await #require(TestServer.external).makeStore()
         #expect(try await storageError { _ = try await store.create("a", [1, 2], sha256: .zero) }.code == .invalid)

@@ -224,7 +224,8 @@ def test_neither_keys_nor_a_passphrase_are_in_a_core_dump(t):
         handle.flush()
         dump = core_dump_of(t, server)
         check(dump.find(ordinary) >= 0, "the dump lacks what lies in ordinary memory: it proves nothing")
-        for what, secret in {**hidden, "a shared key's text": shared.encode()}.items():
+        shared_key = {"a shared key's text": shared.encode(), "a shared key": bytes.fromhex(shared)}
+        for what, secret in {**hidden, **shared_key}.items():
             check(dump.find(secret) < 0, f"a core dump holds {what}")
         dump.close()
         server.stop()
