@@ -35,7 +35,7 @@ final class RunReader: Sendable {
         self.cache = cache
         self.interner = interner
         key = reference.key
-        cipher = try keys.opening(reference.header, identity: reference.identity)
+        cipher = try keys.opening(reference.header, identity: reference.identity, object: key.text)
     }
 
     /// True when it holds no page, so that nothing is lost with it.

@@ -17,8 +17,8 @@ public enum RunVerifier {
             found.contents == reference.contents
         else { throw .corrupt(object, "it is not what its reference says") }
         var walk = RunWalk(
-            bytes: bytes, reference: reference, cipher: try keys.opening(reference.header, identity: reference.identity)
-        )
+            bytes: bytes, reference: reference,
+            cipher: try keys.opening(reference.header, identity: reference.identity, object: object))
         try walk.run()
     }
 
@@ -30,7 +30,7 @@ public enum RunVerifier {
         let identity = RunFormat.identity(volume, epoch)
         let object = "\(identity)/\(hash)"
         let header = try ObjectHeader(decoding: bytes[...], expecting: .run, object: object)
-        let cipher = try keys.opening(header, identity: identity)
+        let cipher = try keys.opening(header, identity: identity, object: object)
         let position = bytes.count - RunFormat.trailerBytes
         guard position >= ObjectHeader.byteCount else { throw .corrupt(object, "it is too short for a run") }
         let trailer = try cipher.open(bytes[position...], at: UInt64(position), object: object)

@@ -33,17 +33,20 @@ public enum Envelope {
 
     /// Throws `corrupt` for whatever is not exactly what was sealed under this kind and identity, `unsupported` for a
     /// newer format, `denied` for a key that the ring lacks.
+    ///
+    /// - Parameter name: the object's for errors, where that is more than its identity.
     public static func open(
-        _ object: [UInt8], kind: ObjectKind, identity: String, keys: KeyRing
+        _ object: [UInt8], kind: ObjectKind, identity: String, name: String? = nil, keys: KeyRing
     ) throws(StorageError) -> [UInt8] {
-        let header = try ObjectHeader(decoding: object[...], expecting: kind, object: identity)
+        let name = name ?? identity
+        let header = try ObjectHeader(decoding: object[...], expecting: kind, object: name)
         guard object.count <= Limits.metadataObjectBytesMax + overheadBytes else {
-            throw .corrupt(identity, "its \(object.count) bytes exceed the limit")
+            throw .corrupt(name, "its \(object.count) bytes exceed the limit")
         }
-        let cipher = try keys.opening(header, identity: identity)
+        let cipher = try keys.opening(header, identity: identity, object: name)
         let plaintext = try cipher.open(
-            object[ObjectHeader.byteCount...], at: UInt64(ObjectHeader.byteCount), object: identity)
-        return try decoded(plaintext, object: identity)
+            object[ObjectHeader.byteCount...], at: UInt64(ObjectHeader.byteCount), object: name)
+        return try decoded(plaintext, object: name)
     }
 
     private static func encoded(_ payload: [UInt8]) throws(StorageError) -> [UInt8] {

@@ -99,16 +99,21 @@ public final class KeyRing: Sendable {
     }
 
     /// The cipher of an object that exists. Throws `denied` where the ring lacks its key.
-    public func opening(_ header: ObjectHeader, identity: String) throws(StorageError) -> ObjectCipher {
+    ///
+    /// - Parameter object: its name for errors, where that is more than its identity.
+    public func opening(
+        _ header: ObjectHeader, identity: String, object: String? = nil
+    ) throws(StorageError) -> ObjectCipher {
+        let name = object ?? identity
         guard let key = state.withLock({ $0.keys[header.keyID] }) else {
             throw StorageError(
                 .denied,
-                "object \(identity) is sealed under data key \(header.keyID), which the superblock does not hold"
+                "object \(name) is sealed under data key \(header.keyID), which the superblock does not hold"
             )
         }
         guard key.algorithm == header.algorithm else {
             throw .corrupt(
-                identity, at: 7, "its cipher is not that of its key", expected: key.algorithm.name,
+                name, at: 7, "its cipher is not that of its key", expected: key.algorithm.name,
                 actual: header.algorithm.name)
         }
         return try ObjectCipher(header, identity: identity, dataKey: key.secret)

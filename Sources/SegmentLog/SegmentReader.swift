@@ -14,7 +14,7 @@ public enum SegmentReader {
             throw .corrupt(name, "a segment cannot have \(object.count) bytes")
         }
         let header = try ObjectHeader(decoding: object[...], expecting: .segment, object: name)
-        let cipher = try keys.opening(header, identity: id.identity)
+        let cipher = try keys.opening(header, identity: id.identity, object: name)
         let end = object.count - SegmentTrailer.sealedBytes
         let trailer = try SegmentTrailer(
             decoding: try cipher.open(object[end...], at: UInt64(end), object: name), object: name)
@@ -113,7 +113,7 @@ struct SegmentKey: Sendable {
     let name: String
 
     init(of segment: SegmentReference, _ keys: KeyRing) throws(StorageError) {
-        cipher = try keys.opening(segment.header, identity: segment.id.identity)
         name = segment.id.key.text
+        cipher = try keys.opening(segment.header, identity: segment.id.identity, object: name)
     }
 }

@@ -86,7 +86,7 @@ enum CatalogPage {
             throw .corrupt(name, "its bytes have another hash", expected: "\(reference.hash)", actual: "\(found)")
         }
         let folder = CatalogPageReference.folder(reference.number)
-        let payload = try Envelope.open(object, kind: .catalogPage, identity: folder, keys: keys)
+        let payload = try Envelope.open(object, kind: .catalogPage, identity: folder, name: name, keys: keys)
         return try rows(decoding: payload, as: reference)
     }
 

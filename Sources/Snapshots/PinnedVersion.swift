@@ -62,7 +62,7 @@ public struct PinnedVersion: Hashable, Sendable {
             throw .corrupt(name, "its bytes have another hash", expected: "\(reference.hash)", actual: "\(found)")
         }
         let folder = VersionReference.folder(reference.volume, reference.epoch)
-        let payload = try Envelope.open(object, kind: .version, identity: folder, keys: keys)
+        let payload = try Envelope.open(object, kind: .version, identity: folder, name: name, keys: keys)
         try self.init(decoding: payload, object: name)
         guard volume == reference.volume, epoch == reference.epoch else {
             throw .corrupt(name, "it holds a version of volume \(volume), epoch \(epoch)")

@@ -17,7 +17,7 @@ import Testing
     /// Objects of each kind that are tried, and positions of flips in each; all of them with ZEROFS_TAMPER=all.
     private static let isThorough = getenv("ZEROFS_TAMPER").map { String(cString: $0) == "all" } ?? false
     private static let objectsPerKind = isThorough ? Int.max : 2
-    private static let flipsPerObject = isThorough ? 64 : 5
+    private static let flipsPerObject = isThorough ? 64 : 7
 
     @Test func whateverHappensToOneObject() async throws {
         let original = try await TamperedStore.make()
@@ -65,8 +65,8 @@ import Testing
 
     private static func positions(_ count: Int) -> [Int] {
         guard count > flipsPerObject else { return Array(0..<count) }
-        // Kind, cipher, key id, salt and tag; the rest evenly.
-        let fixed = [6, 9, 20, count - 1]
+        // Version, kind, key id, salt and tag; the rest evenly.
+        let fixed = [4, 5, 6, 9, 20, count - 1]
         return fixed + (1...max(flipsPerObject - fixed.count, 1)).map { $0 * (count - 1) / max(flipsPerObject - 2, 1) }
     }
 }
@@ -90,6 +90,28 @@ struct Tampering: Sendable, CustomStringConvertible {
     var takesAway: Bool {
         if case .delete = change { return true }
         return false
+    }
+    /// Whether what was said names an object that was changed, by its full key.
+    func isNamed(_ said: String) -> Bool {
+        switch change {
+        case .swap(let other): said.contains(key.text) || said.contains(other.text)
+        case .delete: said.contains(key.text) || isMissed(said)
+        default: said.contains(key.text)
+        }
+    }
+    /// What is gone may be told by what refers to it: who saw more in its folder, or a segment that was moved.
+    private func isMissed(_ said: String) -> Bool {
+        switch kind {
+        case "superblock": return said.contains("there is no zerofs store")
+        case "catalog", "manifest":
+            let folder = key.text.split(separator: "/").dropLast().joined(separator: "/")
+            return said.contains("\(folder): the store shows ") && said.contains("it was rolled back")
+        case "relocation":
+            return said.matches(of: /(volumes|packed)\/[0-9a-f\/log]+/).contains { match in
+                key.text == "relocated/\(Digest.sha256(Array(match.output.0.utf8)))"
+            }
+        default: return false
+        }
     }
     func apply(to store: MemoryStore, _ objects: [ObjectKey: [UInt8]]) {
         var bytes = objects[key] ?? []
@@ -217,9 +239,7 @@ final class TamperedStore: Sendable {
         let engine: Engine
         do { engine = try await host.open() } catch {
             verdict.isNoticed = true
-            let names = tampering.kind == "superblock" ? ["superblock", "no zerofs store"] : ["catalog"]
-            let isNamed = names.contains { "\(error)".contains($0) }
-            if !["superblock", "catalog", "catalog-page"].contains(tampering.kind) || !isNamed {
+            if !["superblock", "catalog", "catalog-page"].contains(tampering.kind) || !tampering.isNamed("\(error)") {
                 verdict.problems.append("the store does not open: \(error)")
             }
             return verdict
@@ -237,6 +257,11 @@ final class TamperedStore: Sendable {
                 }
             } catch {
                 errors.append("\(name): \(error)")
+                // Who never saw the newest catalog does not know what it named; the witness does.
+                let isUnknown = tampering.kind == "catalog" && tampering.takesAway && error.storageCode == .notFound
+                if !tampering.isNamed("\(error)"), !isUnknown {
+                    verdict.problems.append("\(name) does not name it: \(error)")
+                }
                 if concernsOthers(tampering, name) { verdict.problems.append("\(name) fails: \(error)") }
             }
         }
@@ -255,17 +280,12 @@ final class TamperedStore: Sendable {
             let older = try await engine.problems(since: witness)
             guard !report.isSound || !older.isEmpty else { return false }
             verdict.isNoticed = true
-            let said = report.damaged.map { $0.object + $0.problem } + older.map { $0.key + $0.value }
-            let folder = tampering.key.text.split(separator: "/").dropLast().joined(separator: "/")
-            // What is gone may be told by what names it.
-            let isNamed = said.contains { $0.contains(tampering.key.text) || $0.contains(folder) }
-            if !isNamed, !tampering.takesAway { verdict.problems.append("verify does not name it: \(said)") }
+            let said = report.damaged.map { "\($0.object): \($0.problem)" } + older.map { "\($0.key): \($0.value)" }
+            if !said.contains(where: tampering.isNamed) { verdict.problems.append("verify does not name it: \(said)") }
             return true
         } catch {
             verdict.isNoticed = true
-            if !"\(error)".contains(tampering.key.text.prefix(8)) {
-                verdict.problems.append("verify ended with \(error)")
-            }
+            if !tampering.isNamed("\(error)") { verdict.problems.append("verify ended with \(error)") }
             return true
         }
     }
