@@ -23,7 +23,7 @@ extension Verification {
                     segments.suspects[id] =
                         "it is sealed under data key \(reference.header.keyID), which is not at hand"
                 }
-            } else if segments.relocations[id] == nil {
+            } else if segments.relocations[id] == nil, segments.unreadableRelocations[id] == nil {
                 segments.suspects[id] = "it is missing"
                 damage.note(id.key.text, "it is missing", missing: true)
             } else {
@@ -61,6 +61,7 @@ extension Verification {
                 }
             } catch  where error.isDamage {
                 damage.note(RelocationRecord.key(of: id).text, "\(error)")
+                segments.unreadableRelocations[id] = "\(error)"
             }
         }
         return segments
@@ -147,7 +148,8 @@ extension Verification {
             try await context.maps.forEachSegment(of: runs.runs[index]) { usage in
                 let id = usage.segment.id
                 // Of what was moved, the targets may be suspects.
-                guard segments.suspects[id] != nil || segments.relocations[id] != nil else { return }
+                let isMoved = segments.relocations[id] != nil || segments.unreadableRelocations[id] != nil
+                guard segments.suspects[id] != nil || isMoved else { return }
                 touched.insert(Int32(index))
             }
         }
@@ -158,6 +160,8 @@ extension Verification {
 struct SegmentsInQuestion: Sendable {
     var references: [SegmentID: SegmentReference] = [:]
     var relocations: [SegmentID: RelocationRecord] = [:]
+    /// By what was moved: records that are there and damaged, and how.
+    var unreadableRelocations: [SegmentID: String] = [:]
     /// Not there any more, as they were repacked.
     var gone: Set<SegmentID> = []
     /// Missing or damaged, and how.
@@ -180,7 +184,11 @@ private struct AffectedSearch {
         guard case .data(let location) = extent.mapping else { return nil }
         var (segment, record) = (location.segment, location.record)
         for _ in 0...RelocationLog.movesMax + 4 {
-            guard segments.gone.contains(segment.id), let relocation = segments.relocations[segment.id] else { break }
+            guard segments.gone.contains(segment.id) else { break }
+            if let problem = segments.unreadableRelocations[segment.id] {
+                return (RelocationRecord.key(of: segment.id).text, problem)
+            }
+            guard let relocation = segments.relocations[segment.id] else { break }
             guard let entry = relocation.entry(at: record.position), entry.record.blockCount == record.blockCount else {
                 return (RelocationRecord.key(of: segment.id).text, "a record that is needed was not moved")
             }

@@ -77,6 +77,48 @@ import Testing
         #expect(report.damaged.first?.affected.first?.ranges == [.init(firstByte: 8 * 4096, byteCount: 4 * 4096)])
     }
 
+    @Test(arguments: [false, true]) func aRunWithTheBlocksThatItMaps(lost: Bool) async throws {
+        let world = World()
+        let volume = try await TestVolume.make(world, "a", blocks: 256)
+        try await volume.write(16..<48)
+        try await volume.checkpoint()
+        try await volume.snapshot("s")
+        let key = try #require(world.memory.keys.first { ObjectName($0).kind == "run" })
+        if lost { world.memory.remove(key) } else { world.memory.corrupt(key, at: 40) }
+        let report = try await verifier(world).verify()
+        #expect(report.damaged.map(\.object) == [key.text])
+        let affected = try #require(report.damaged.first?.affected)
+        #expect(Set(affected.map(\.name)) == ["a", "a@s"])
+        let mapped = VerifyReport.ByteSpan(firstByte: 16 * 4096, byteCount: 32 * 4096)
+        for affected in affected { #expect(affected.ranges == [mapped]) }
+    }
+
+    /// Whatever was moved and whoever shares it: what the report says cannot be read is what cannot be read. Of a run
+    /// it is all that the run maps, also where something newer hides it.
+    @Test(arguments: ["run", "packed-segment", "relocation"], [false, true])
+    func withAllThatCannotBeReadAndNothingElse(kind: String, lost: Bool) async throws {
+        let start = try await world()
+        #expect(try await start.unreadableBlocks().isEmpty)
+        var affected: Set<String> = []
+        for key in start.memory.keys where ObjectName(key).kind == kind {
+            let world = start.copy()
+            if lost { world.memory.remove(key) } else { world.memory.corrupt(key, at: 40) }
+            let report = try await verifier(world).verify(deep: true)
+            let unreadable = try await world.unreadableBlocks()
+            if kind == "run" {
+                for (name, blocks) in unreadable { #expect(blocks.isSubset(of: report.blocks[name] ?? []), "\(key)") }
+            } else {
+                #expect(report.blocks == unreadable, "\(key)")
+            }
+            affected.formUnion(unreadable.keys)
+            // The object itself is named with them; of a record that is lost nobody knows but what it spoke of.
+            guard !unreadable.isEmpty, kind != "relocation" || !lost else { continue }
+            let named = report.damaged.filter { !$0.affected.flatMap(\.ranges).isEmpty }
+            #expect(named.map(\.object) == [key.text], "\(key)")
+        }
+        #expect(affected.contains("a@s") && (kind != "run" || affected == ["a", "a@s", "b"]))
+    }
+
     /// Every object in turn, lost or damaged: it is named, and the rest is looked at nevertheless.
     @Test(arguments: [false, true]) func everyObjectThatIsNeeded(lost: Bool) async throws {
         let start = try await world()
@@ -159,5 +201,19 @@ import Testing
     private func survey(_ world: World) async throws -> [UsageRoot: Usage] {
         try await UsageSurvey(store: world.memory, keys: world.keys, maps: world.maps(), time: world.time)
             .survey(try await world.catalog.newest())
+    }
+}
+
+extension VerifyReport {
+    /// What cannot be read, by volume or snapshot.
+    fileprivate var blocks: [String: Set<UInt64>] {
+        var blocks: [String: Set<UInt64>] = [:]
+        for affected in damaged.flatMap(\.affected) {
+            for range in affected.ranges {
+                let first = range.firstByte / 4096
+                blocks[affected.name, default: []].formUnion(first..<first + range.byteCount / 4096)
+            }
+        }
+        return blocks
     }
 }

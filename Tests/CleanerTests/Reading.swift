@@ -52,10 +52,39 @@ extension World {
         return try await contents(manifest.state.map, memtable, blocks: manifest.state.sizeBytes / 4096)
     }
 
+    /// Blocks of each volume's map and of each snapshot that nobody can read, where there are any; by name.
+    func unreadableBlocks() async throws -> [String: Set<UInt64>] {
+        let state = try await CatalogLog(store: memory, keys: keys, time: time).newest()
+        var states: [String: VolumeState] = [:]
+        for volume in state.volumes {
+            let manifests = ManifestLog(volume: volume.id, store: memory, keys: keys, time: time)
+            states[volume.name] = try #require(try await manifests.newest()).state
+            for snapshot in state.snapshots(of: volume.id) {
+                let version = try await PinnedVersion.load(snapshot.version, from: memory, keys: keys)
+                states["\(volume.name)@\(snapshot.name)"] = version.state
+            }
+        }
+        var unreadable: [String: Set<UInt64>] = [:]
+        let reader = maps(memory)
+        for (name, state) in states {
+            for block in 0..<state.sizeBytes / 4096 {
+                do {
+                    let one = BlockRange(first: BlockIndex(block), count: 1)
+                    _ = try await contents(state.map, Memtable(), one, reader)
+                } catch { unreadable[name, default: []].insert(block) }
+            }
+        }
+        return unreadable
+    }
+
     private func contents(_ map: MapLayout, _ memtable: Memtable, blocks: UInt64) async throws -> Contents {
-        let range = BlockRange(first: BlockIndex(0), count: blocks)
+        try await contents(map, memtable, BlockRange(first: BlockIndex(0), count: blocks), maps(memory))
+    }
+    private func contents(_ map: MapLayout, _ memtable: Memtable, _ range: BlockRange, _ maps: MapReader) async throws
+        -> Contents
+    {
         var merged = Memtable()
-        merged.insert(try await maps(memory).lookup(range, in: map))
+        merged.insert(try await maps.lookup(range, in: map))
         merged.insert(memtable.extents)
         var contents: Contents = [:]
         let relocations = RelocationLog(store: memory, keys: keys)
@@ -78,9 +107,9 @@ extension World {
                 let frame = try await memory.get(segment.id.key, range: range)
                 return try SegmentReader.openRecord(frame[...], record, of: segment, keys: keys)
             } catch  where error.storageCode == .notFound {
-                let relocation = try #require(
-                    try await relocations.relocation(of: segment), "segment \(segment) is lost")
-                let place = try #require(relocation.places[record.position], "record \(record) of \(segment) is lost")
+                guard let place = try await relocations.relocation(of: segment)?.places[record.position] else {
+                    throw StorageError(.corrupt, "record \(record) of segment \(segment) is lost", cause: error)
+                }
                 (segment, record) = (place.segment, place.record)
             }
         }
