@@ -4,7 +4,9 @@ import Testing
 
 /// What `scripts/fuzz` found worth keeping, every input that ever broke something, and mutations of them, without a
 /// fuzzer: on any machine, in seconds. A trap ends the process; `lastInput` says which file holds what caused it.
-@Suite struct HostileBytesAreRefused {
+///
+/// One that never ends fails by the time limit, which holds for all of them together: they take turns.
+@Suite(.timeLimit(.minutes(15))) struct HostileBytesAreRefused {
     /// A harness has one thread, which may wait.
     private static let thread = BlockingPool(name: "fuzz", threads: 1)
     private static let executions = environment("ZEROFS_FUZZ_EXECUTIONS").flatMap { Int($0) } ?? 4000
@@ -17,7 +19,7 @@ import Testing
         let seeds = try harness.seeds()
         let inputs = seeds + Files.read("corpus/\(name)") + Files.read("regressions/\(name)")
         #expect(!inputs.isEmpty)
-        try await Self.thread.run {
+        try await Self.onThread {
             let record = LastInput(name)
             let taken = inputs.map { record.run(harness, $0) }
             // One whose good inputs are refused, at a checksum say, tests nothing behind that.
@@ -27,6 +29,20 @@ import Testing
             for _ in 0..<count { record.run(harness, mutator.next()) }
             record.forget()
         }
+    }
+
+    /// Returns when `body` has, or when the time limit is over: a thread cannot be stopped, only left behind.
+    private static func onThread(_ body: @escaping @Sendable () throws -> Void) async throws {
+        let (ending, continuation) = AsyncThrowingStream<Void, any Error>.makeStream()
+        Task {
+            do {
+                try await thread.run(body)
+                continuation.finish()
+            } catch { continuation.finish(throwing: error) }
+        }
+        for try await _ in ending {}
+        guard Task.isCancelled else { return }
+        throw StorageError(.cancelled, "an input does not come to an end: it is in \(LastInput.path("*"))")
     }
 
     @Test func everyFolderBelongsToAHarness() {
@@ -44,10 +60,11 @@ private final class LastInput {
     private let descriptor: Int32
 
     init(_ name: String) {
-        path = "/tmp/zerofs-fuzz-\(getpid())-\(name)"
+        path = Self.path(name)
         descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
     }
     deinit { close(descriptor) }
+    static func path(_ name: String) -> String { "/tmp/zerofs-fuzz-\(getpid())-\(name)" }
 
     @discardableResult
     func run(_ harness: Harness, _ input: [UInt8]) -> Bool {
