@@ -33,7 +33,7 @@ enum StoreFactory {
         return OpenedStore(store: store, meter: meter, location: location)
     }
 
-    private static func report(_ news: WatchedStore.News, _ location: StoreLocation, _ log: Logger) {
+    static func report(_ news: WatchedStore.News, _ location: StoreLocation, _ log: Logger) {
         switch news {
         case .away(let error): log.event(.storeAway, "\(location.description) does not answer: \(error)")
         case .back(let away):
