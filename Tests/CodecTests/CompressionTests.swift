@@ -42,6 +42,28 @@ import Testing
         }
     }
 
+    /// The claim is refused for what it is, before memory is taken for it or zstd is asked.
+    @Test func aFewBytesCannotClaimMuch() throws {
+        let compressed = try #require(try Compression.compress([UInt8](repeating: 1, count: 4096)))
+        #expect(compressed.count < 100)
+        let most = compressed.count * Compression.gainMax
+        #expect(most < Compression.pieceBytesMax)
+        for claim in [most + 1, Compression.pieceBytesMax] {
+            #expect(try problem(compressed, claim).contains("compressed data claims \(claim) bytes"))
+        }
+        #expect(try !problem(compressed, most).contains("claims"))
+        // zstd itself does not gain more than that.
+        let zeroes = [UInt8](repeating: 0, count: Compression.pieceBytesMax)
+        let smallest = try #require(try Compression.compress(zeroes))
+        #expect(try Compression.decompress(smallest[...], originalBytes: zeroes.count, object: "o") == zeroes)
+    }
+    private func problem(_ compressed: [UInt8], _ claim: Int) throws -> String {
+        let error = #expect(throws: StorageError.self) {
+            try Compression.decompress(compressed[...], originalBytes: claim, object: "o")
+        }
+        return try #require(error).message
+    }
+
     @Test func garbageAndTruncationAreDamage() throws {
         let text = Array("abcabcabcabcabcabc".utf8) + noise(500) + [UInt8](repeating: 1, count: 4096)
         let compressed = try #require(try Compression.compress(text))

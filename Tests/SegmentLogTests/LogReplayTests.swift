@@ -57,6 +57,26 @@ import Testing
         #expect(error?.code == .corrupt)
     }
 
+    /// A tail may be many small segments, each of which is a request: 16 go out together, so that 150 take 10 round
+    /// trips. None is answered here before those that belong to its round were sent.
+    @Test(.timeLimit(.minutes(2))) func manySmallSegmentsInFewRoundTrips() async throws {
+        let memory = MemoryStore()
+        try await memory.put(try Fixtures.chain(150))
+        let sent = Mutex(0)
+        let store = FaultStore(memory) { request in
+            sent.withLock { $0 += 1 }
+            let round = min((request.number / 16 + 1) * 16, 150)
+            while sent.withLock({ $0 }) < round { try await Task.sleep(for: .milliseconds(5)) }
+            return nil
+        }
+        var count = 0
+        _ = try await EpochLog.tail(
+            of: Fixtures.volume, from: start, through: [EpochEnd(epoch: Epoch(1), end: SegmentSequence(150))],
+            store: store, keys: Fixtures.keys
+        ) { _, _ in count += 1 }
+        #expect(count == 150)
+    }
+
     @Test func aGap() async throws {
         let store = MemoryStore()
         try await store.put(try Fixtures.chain(6))
