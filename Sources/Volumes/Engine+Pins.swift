@@ -6,8 +6,9 @@ public import StoreCore
 
 /// Snapshots and branches: freeze, upload in parallel, one catalog commit.
 extension Engine {
-    /// A snapshot of all writes that were answered before the call. Three round trips on the clock: the uploads, the
-    /// catalog's creation, and the look that it was not overtaken. Without a name it is called by the time, in UTC.
+    /// A snapshot of all writes that were answered before the call. Four round trips on the clock: a look at the
+    /// catalog, the uploads, the catalog's creation, and the look that it was not overtaken. Without a name it is
+    /// called by the time, in UTC.
     public func snapshot(_ name: String, name snapshotName: String?) async throws -> VolumeReport {
         let known = try await catalog.newest()
         let record = try known.resolve(VolumeReference(volume: name)).volume
