@@ -108,9 +108,9 @@ struct Repacking {
         named.references[id].map { context.options.rewrittenKeys.contains($0.header.keyID) } ?? false
     }
 
-    /// Whether all that names it, or ever will, was read. Into a packed segment of a generation that is open, or was
-    /// claimed since, another pass may yet publish records of which nothing is known here: emptied by what is known, it
-    /// would lose what they lead to.
+    /// Whether all records that lead into it are known. Into a packed segment of an open generation, or of one claimed
+    /// since this pass listed them, another pass may yet move records; emptied by what is known here, it would lose
+    /// those.
     private func isSettled(_ id: SegmentID, _ open: Set<UInt64>) -> Bool {
         guard case .packed(let generation, _) = id else { return true }
         return generation <= generations.first?.number ?? 0 && !open.contains(generation)

@@ -6,7 +6,7 @@ struct JournalFileReader {
     private let bytes: [UInt8]
     private let path: String
     private let number: UInt64
-    /// nil where the header is not whole: then no entry follows it that was synced.
+    /// nil where no entry can be opened: nothing stands behind the header, or the header is damaged.
     private let cipher: ObjectCipher?
     private var position = JournalFormat.firstEntryPosition
     /// Tag of the last good entry.
@@ -17,8 +17,8 @@ struct JournalFileReader {
         self.bytes = bytes
         self.number = number
         path = "\(generation.path)/\(number.hex)"
-        // Nothing stands behind a header that was being stored when the process was killed: half of one may name a key
-        // that was never there.
+        // A process that was killed while it stored the header has written nothing behind it, and half a header may
+        // name a key that never was.
         guard bytes.dropFirst(ObjectHeader.byteCount).contains(where: { $0 != 0 }) else {
             cipher = nil
             return
@@ -33,7 +33,7 @@ struct JournalFileReader {
             generation.volume, generation.token, generation: generation.number, file: number)
         do {
             let header = try ObjectHeader(decoding: bytes[...], expecting: .journal, object: path)
-            return try keys.opening(header, identity: identity)
+            return try keys.opening(header, identity: identity, object: path)
         } catch {
             guard error.code == .corrupt else { throw error }
             return nil

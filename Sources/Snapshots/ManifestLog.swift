@@ -19,7 +19,7 @@ public final class ManifestLog: Sendable {
     let time: any TimeSource
     let log: NumberedLog<Manifest>
 
-    /// - Parameter name: for messages; nil where the volume has none that its owner would know.
+    /// - Parameter name: for messages; without it they give the id.
     public init(
         volume: VolumeID, name: String? = nil, store: any ObjectStore, keys: KeyRing, time: any TimeSource
     ) {

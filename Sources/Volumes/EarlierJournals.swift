@@ -30,10 +30,10 @@ struct EarlierJournals {
     /// Openings of this data directory that answered clients and then lost the volume to another, as far as nobody has
     /// reckoned with that yet: their clients may have lived on, whoever owned the volume meanwhile and released it.
     ///
-    /// - Parameter epoch: of this opening.
-    func outlived(_ context: VolumeContext, before epoch: Epoch) async throws -> [JournalGeneration] {
+    /// - Parameter newest: this opening's epoch.
+    func outlived(_ context: VolumeContext, newest: Epoch) async throws -> [JournalGeneration] {
         var found: [JournalGeneration] = []
-        for generation in foreign where !generation.isLossNoted && !generation.neverOwned(before: epoch) {
+        for generation in foreign where !generation.isLossNoted && !generation.claimFailed(asOf: newest) {
             if try await Self.mayHaveAnswered(generation, context) { found.append(generation) }
         }
         return found
@@ -58,9 +58,9 @@ struct EarlierJournals {
     }
 
     /// Reports the journals of owners that lost the volume; of what never held a write nothing is kept.
-    func settleForeign(_ name: String, _ context: VolumeContext, before epoch: Epoch) async throws {
+    func settleForeign(_ name: String, _ context: VolumeContext, newest: Epoch) async throws {
         for generation in foreign {
-            guard generation.kind == .journaled, !generation.neverOwned(before: epoch) else {
+            guard generation.kind == .journaled, !generation.claimFailed(asOf: newest) else {
                 try await Journal.remove(generation, disk: context.disk)
                 continue
             }
@@ -79,11 +79,9 @@ struct EarlierJournals {
 }
 
 extension JournalGeneration {
-    /// Whether it was made for a claim that did not take place: every epoch has one owner, and a claim's is the one
-    /// that the generation names or a later one.
-    ///
-    /// - Parameter epoch: which another owns now.
-    func neverOwned(before epoch: Epoch) -> Bool { self.epoch >= epoch }
+    /// Whether its claim never took place: a claim takes the epoch that the generation names or a later one, and
+    /// `newest`, the newest there is, is another's.
+    func claimFailed(asOf newest: Epoch) -> Bool { epoch >= newest }
     /// Whether its claim may take place yet, with `current` as the newest manifest.
     func mayClaim(after current: Manifest) -> Bool { epoch > current.epoch }
 }

@@ -40,7 +40,7 @@ extension Engine {
         try await endService(of: record.id)
         let manifests = ManifestLog(
             volume: record.id, name: record.name, store: store, keys: keys, time: context.time)
-        let current = try await newest(of: record, manifests)
+        let current = try await newest(of: record, in: manifests)
         let journals = try await EarlierJournals.find(for: current, context: context)
         // A journal that holds acknowledged writes keeps the volume under its token: should the deletion be refused, or
         // end in a crash, the next opening must know that journal for the volume's own.

@@ -29,11 +29,10 @@ extension Engine: DeviceDirectory {
         do { return try await attachAdmitted(name, client) } catch {
             // Whoever asks for what is not there, or for nothing sensible, is no event.
             let isNews = ![.notFound, .invalid, .cancelled].contains(error.storageCode)
-            if isNews, let heldBack = rate.admit(.exportRefused, at: context.time.monotonicNanoseconds()) {
-                let more = heldBack > 0 ? " (and \(heldBack) more since the last line)" : ""
-                log.event(
-                    .exportRefused, volume: name,
-                    details: ["client": client.peer, "code": error.storageCode.rawValue], "\(error)\(more)")
+            if isNews {
+                context.eventSometimes(
+                    .exportRefused, rate, volume: name,
+                    details: ["client": client.peer, "code": error.storageCode.rawValue], "\(error)")
             }
             throw error
         }
@@ -49,7 +48,7 @@ extension Engine: DeviceDirectory {
             let isClosing = volume.state.withLock { $0.isClosing }
             guard !open.reserved.contains(record.id), !isClosing else { throw Self.isReserved(record) }
         }
-        // Whom nobody answers has lost nothing.
+        // First without a trace: a client that is refused must not leave a note that clients were served.
         try openVolumes.withLock { try admit($0) }
         try await volume.beginAnswering()
         // In the lock in which a deletion or a rollback reserves the volume: it sees this connection, or this sees it.
@@ -120,9 +119,11 @@ extension Engine: DeviceDirectory {
         return try await manifest(of: record).state.sizeBytes
     }
     func manifest(of record: VolumeRecord) async throws -> Manifest {
-        try await newest(of: record, ManifestLog(volume: record.id, store: store, keys: keys, time: context.time))
+        try await newest(
+            of: record,
+            in: ManifestLog(volume: record.id, name: record.name, store: store, keys: keys, time: context.time))
     }
-    func newest(of record: VolumeRecord, _ manifests: ManifestLog) async throws -> Manifest {
+    func newest(of record: VolumeRecord, in manifests: ManifestLog) async throws -> Manifest {
         let known = marks.marks
         guard let manifest = try await manifests.newest() else {
             throw StorageError.corrupt("volumes/\(record.id)/manifest", "volume \(record.name) has no manifest")

@@ -41,7 +41,7 @@ extension Volume {
         }
     }
 
-    /// What `note` found of a take-over is settled: its loss is written down, its snapshot made.
+    /// Once the loss of a take-over is written down and its snapshot was made, or tried: nothing needs the note then.
     func forgetTakeOver() async throws {
         guard let directory = context.journalDirectory else { return }
         try await LossRecord.remove(.takeOver, directory: directory, volume: id, disk: context.disk)

@@ -62,11 +62,11 @@ extension Volume {
         }
         do {
             let loss = try await volume.replay(earlier.continuing)
-            let outlived = try await earlier.outlived(context, before: volume.epoch)
+            let outlived = try await earlier.outlived(context, newest: volume.epoch)
             let ousted = previous.flatMap { $0.isReleased || $0.token == token ? nil : $0 }
             try await volume.note(loss, outlived, ousted, continues: !earlier.continuing.isEmpty)
-            try await earlier.settleForeign(name, context, before: volume.epoch)
-            // Nothing fails from here on: the older journals go, and this opening's alone proves whose the volume is.
+            try await earlier.settleForeign(name, context, newest: volume.epoch)
+            // From here on the older journals go, and this opening's alone proves whose the volume is.
             volume.removeReplayed(earlier.continuing)
         } catch {
             await volume.abandon(deletingJournal: !earlier.continuing.isEmpty)

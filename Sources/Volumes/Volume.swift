@@ -137,13 +137,13 @@ struct EngineState {
     var roomWaits: [UInt64: Task<Void, any Error>] = [:]
     var lastRoomWait: UInt64 = 0
     var attachedCount = 0
-    /// A client was served, and the data directory tells.
+    /// The data directory tells that clients are served.
     var isAnswering = false
     /// Writes that were answered may be gone, and nobody has accepted that yet.
     var loss: LossRecord?
     /// Older journals, whose writes are on their way into the bucket.
     var replayed: [JournalGeneration] = []
-    /// Who held the volume unreleased until this opening claimed it.
+    /// Who held the volume unreleased until this opening, or one that broke off before it, took it over.
     var ousted: OwnerToken?
     var isClosing = false
     var isRetiringJournal = false

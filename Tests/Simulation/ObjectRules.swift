@@ -5,13 +5,14 @@ import StoreCore
 
 /// What holds for every object, whoever makes it: checked at each request that carries bytes, and at each deletion.
 ///
-/// - Objects never change (R5): a name whose object was deleted is never given to other content. Numbers of logs of
-///   versions are the exception: a stalled writer may win one that gc gave up, below the floor, where nobody looks; and
-///   relocation records: a pass that ended long ago may bring one back of a segment that is gone.
+/// - Objects never change (R5): a name whose object was deleted is never given to other content. Numbers of logs are
+///   the exception: a stalled writer may win one that gc gave up, below the floor or the newest, where nobody looks, or
+///   where he looks again before he goes on; and relocation records: a pass that ended long ago may bring one back of a
+///   segment that is gone.
 /// - Every object but the probe's is under an envelope, and no two share salt and data key (R7), also those that lost
 ///   their race: what was sent was seen.
 /// - A manifest never follows one of a higher epoch (R4).
-/// - The highest number of a log of versions is never deleted (R6), unless the whole volume goes.
+/// - The highest number of a log is never deleted (R6), unless the whole volume goes.
 final class ObjectRules {
     private struct Sealing: Hashable {
         var salt: [UInt8]
@@ -105,6 +106,7 @@ final class ObjectRules {
         return !bucket.objects.keys.contains { "relocated/\(Digest.sha256(Array($0.text.utf8)))" == key.text }
     }
     private func isNumber(_ key: ObjectKey) -> Bool {
-        key.text.hasPrefix("catalog/") || key.text.hasPrefix("superblock/") || key.text.contains("/manifest/")
+        key.text.hasPrefix("catalog/") || key.text.hasPrefix("superblock/") || key.text.hasPrefix("cleaner/")
+            || key.text.contains("/manifest/")
     }
 }

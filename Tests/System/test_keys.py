@@ -128,7 +128,7 @@ def test_keys_rotate_under_a_running_server_and_the_old_one_retires_after_a_rest
     store.zerofs("verify", "--deep")
     server = store.elsewhere().serve()
     for name, content in expected.items():
-        equal(bytes(server.connect(name).pread(24 * MIB, 0)) == content, True, f"contents of {name}")
+        check(bytes(server.connect(name).pread(24 * MIB, 0)) == content, f"contents of {name}")
     server.stop()
     store.zerofs("gc")
     store.zerofs("verify", "--deep")
@@ -154,7 +154,7 @@ def test_a_rotation_that_rewrites_retires_the_old_key_at_once(t):
     store.zerofs("verify", "--deep")
     server = store.elsewhere().serve()
     for name, content in expected.items():
-        equal(bytes(server.connect(name).pread(24 * MIB, 0)) == content, True, f"contents of {name}")
+        check(bytes(server.connect(name).pread(24 * MIB, 0)) == content, f"contents of {name}")
 
 
 @mark(limit=90)
@@ -193,7 +193,7 @@ def secrets_of(store):
 
 
 def core_dump_of(t, server):
-    """What gdb, as root, writes of a server that goes on: all that its pages do not withhold. A mapped file."""
+    """A core dump that root takes of a running server: every page but those the server withholds. Mapped."""
     core = t.path(t.unique("core"))
     t.run("gcore", "-o", core, server.pid)
     dump = core.with_name(f"{core.name}.{server.pid}")

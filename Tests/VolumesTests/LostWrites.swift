@@ -277,7 +277,7 @@ private let local = DeviceClient(peer: "unix")
     }
 
     /// A loss that was noted before concerns fewer clients than the journal that goes.
-    @Test func norWhereALossWasPendingBefore() async throws {
+    @Test func aDroppedJournalsClientsAreRefusedThoughALossWasPending() async throws {
         let elsewhere = try await TestBed()
         elsewhere.machine.host = "elsewhere"
         let first = try await TestBed(sharing: elsewhere)
