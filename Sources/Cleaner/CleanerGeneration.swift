@@ -22,7 +22,8 @@ import StoreCore
 ///
 /// Deletions need no claim: what was proven dead once stays dead, since no name is given twice and nothing new can rest
 /// on what lies below an announced floor. A cleaner that was paused and goes on deletes nothing but garbage. It stops
-/// repacking when it sees a newer generation, which saves work, not data.
+/// repacking when it sees a newer generation, and looks before it uploads anything: a number that it won late may have
+/// been another's before, whose folder is closed.
 ///
 /// Envelope of kind generation; payload:
 ///

@@ -8,7 +8,7 @@ public import StoreCore
 /// while snapshots and branches are held.
 ///
 /// A pass: LIST everything; find each volume's floor; commit the floors to the catalog; read generations, then
-/// relocation records, then all roots, and prove; repack; LIST again and delete. What the proof rests on:
+/// relocation records, then the catalog once more and all roots, and prove; repack; LIST again and delete. What the proof rests on:
 ///
 /// - Nothing new can rest on what lies below a floor once the catalog holds it, nor can a volume be entered whose
 ///   making began before. So what is unreachable from the roots as read after that stays unreachable: a pass that was
@@ -94,7 +94,9 @@ public struct GarbageCollector: Sendable {
     ) async throws -> Repacking {
         let generations = try await GenerationLog(store: store, keys: keys).all()
         let relocated = try await RelocationRecord.names(in: store)
-        let roots = try await RootReader(context: context, listing: listing, floors: floors, state: state).read()
+        // What was entered since may rest on records that another pass has published since: its roots are read as well.
+        let newest = context.dryRun ? state : try await catalog.newest()
+        let roots = try await RootReader(context: context, listing: listing, floors: floors, state: newest).read()
         var named = NamedSegments()
         try await named.addTables(of: roots.runs.runs, context)
         try await named.follow(relocated, context)

@@ -46,7 +46,6 @@ struct NamedSegments: Sendable {
     mutating func follow(_ names: Set<Digest>, _ context: GCContext) async throws {
         guard !names.isEmpty else { return }
         var frontier = Array(references.keys)
-        var distance = 0
         while !frontier.isEmpty {
             let moved = frontier.filter { relocations[$0] == nil && names.contains(RelocationRecord.name(of: $0)) }
             let records = try await context.concurrently(moved) { victim in
@@ -54,11 +53,28 @@ struct NamedSegments: Sendable {
                 else { throw GCContext.rival() }
                 return record
             }
-            distance += 1
             frontier = []
-            for record in records { frontier += try add(record, distance: distance) }
+            for record in records { frontier += try add(record) }
         }
+        try countMoves()
     }
+
+    /// The longest way to each segment: a run may name one of the middle of a chain that begins at another run's.
+    private mutating func countMoves() throws(StorageError) {
+        for _ in 0..<Self.chainMax {
+            var isSettled = true
+            for (victim, record) in relocations {
+                let count = moves[victim, default: 0] + 1
+                for target in record.targets where moves[target.id, default: 0] < count {
+                    moves[target.id] = count
+                    isSettled = false
+                }
+            }
+            if isSettled { return }
+        }
+        throw .corrupt("relocated/", "relocation records lead in a circle")
+    }
+    private static let chainMax = 1000
 
     /// Where the records of a segment are now: itself, or the last targets of its relocations.
     func places(of segment: SegmentReference) -> [SegmentReference] {
@@ -68,17 +84,16 @@ struct NamedSegments: Sendable {
 
     /// - Returns: the targets.
     @discardableResult
-    mutating func add(_ record: RelocationRecord, distance: Int? = nil) throws(StorageError) -> [SegmentID] {
+    mutating func add(_ record: RelocationRecord) throws(StorageError) -> [SegmentID] {
         guard let victim = references[record.victim], victim.contentHash == record.victimHash else {
             throw .corrupt(
                 RelocationRecord.key(of: record.victim).text, "it speaks of other contents of \(record.victim)",
                 expected: references[record.victim].map { "\($0.contentHash)" }, actual: "\(record.victimHash)")
         }
         relocations[record.victim] = record
-        let distance = distance ?? (moves[record.victim] ?? 0) + 1
         for target in record.targets {
             try add(target)
-            moves[target.id] = max(moves[target.id] ?? 0, distance)
+            moves[target.id] = max(moves[target.id, default: 0], moves[record.victim, default: 0] + 1)
         }
         return record.targets.map(\.id)
     }

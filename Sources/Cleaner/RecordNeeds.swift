@@ -1,4 +1,5 @@
 import BlockMap
+import ObjectStorage
 import SegmentLog
 import StoreCore
 
@@ -52,7 +53,7 @@ struct RecordNeeds: Sendable {
             context.progress("read maps", UInt64(index), UInt64(maps.count))
             try await context.maps.forEachExtent(in: map) { extent in
                 guard case .data(let location) = extent.mapping else { return }
-                add(location.segment.id, location.record)
+                try add(location.segment.id, location.record)
             }
             if recordCount > settledCount + recordsMax / 16 { settle() }
         }
@@ -60,8 +61,8 @@ struct RecordNeeds: Sendable {
     }
 
     /// Notes a record at its place, and at every place that it has moved to since.
-    private mutating func add(_ segment: SegmentID, _ record: RecordLocation) {
-        var (segment, record) = (segment, record)
+    private mutating func add(_ first: SegmentID, _ record: RecordLocation) throws(StorageError) {
+        var (segment, record) = (first, record)
         for _ in 0...RelocationLog.movesMax + 4 {
             note(record, of: segment)
             guard let relocation = relocations[segment], let entry = relocation.entry(at: record.position) else {
@@ -69,6 +70,8 @@ struct RecordNeeds: Sendable {
             }
             (segment, record) = (relocation.targets[entry.target].id, entry.record)
         }
+        // Whatever lies further on would look as if nobody needed it.
+        throw .corrupt(first.key.text, "its records were moved more often than they may be")
     }
     private mutating func note(_ record: RecordLocation, of segment: SegmentID) {
         guard let index = slots.index(forKey: segment), slots.values[index].records.last != record else { return }

@@ -65,7 +65,7 @@ struct Repacker {
     }
 
     /// The stored payloads of the needed records; nil where they cannot be had: the victim then stays as it is.
-    private func payloads(of victim: Victim) async throws -> [[UInt8]]? {
+    func payloads(of victim: Victim) async throws -> [[UInt8]]? {
         var payloads: [[UInt8]] = []
         do {
             for range in Self.ranges(of: victim.records) {

@@ -76,8 +76,8 @@ struct Repacking {
 
     private func collectNeeds() async throws -> RecordNeeds {
         let moved = present.keys.filter { named.relocations[$0] != nil }.sorted()
-        let due = unfinished.filter { present[$0] != nil && !isProtected($0) }.sorted()
         let open = openGenerations
+        let due = unfinished.filter { present[$0] != nil && !isProtected($0) && isSettled($0, open) }.sorted()
         let candidates = present.keys.filter { id in
             named.relocations[id] == nil && !isProtected(id) && isSettled(id, open)
                 && named.moves[id, default: 0] < RelocationLog.movesMax
@@ -198,6 +198,7 @@ extension Repacking {
     private mutating func repack(_ groups: [[Victim]]) async throws {
         // After a rotation a generation under the new key is wanted in any case: whoever claims on top of it has read
         // it, and so knows the new key.
+        let groups = try await readable(groups)
         guard !groups.isEmpty || !context.options.rewrittenKeys.isEmpty else { return }
         let log = GenerationLog(store: context.store, keys: context.keys)
         let victims = groups.joined().map(\.segment.id).sorted()
@@ -215,6 +216,26 @@ extension Repacking {
             unreadable += outcome.unreadable
             try confirm(outcome.confirmed)
         }
+    }
+
+    /// Without those that an earlier pass could not empty and that cannot be read now either: claimed again, each would
+    /// keep one generation more open, and what that packs could never be emptied.
+    private mutating func readable(_ groups: [[Victim]]) async throws -> [[Victim]] {
+        let repacker = Repacker(context: context, generation: 0)
+        var readable: [[Victim]] = []
+        for group in groups {
+            var kept: [Victim] = []
+            for victim in group {
+                let isKnown = unfinished.contains(victim.segment.id)
+                if isKnown, try await repacker.payloads(of: victim) == nil {
+                    unreadable += 1
+                } else {
+                    kept.append(victim)
+                }
+            }
+            if !kept.isEmpty { readable.append(kept) }
+        }
+        return readable
     }
 
     /// The victims of these records may go, and their targets stay.

@@ -42,6 +42,12 @@ extension CatalogEditor {
         guard snapshot.version == old, state.birthFloor == seen else {
             throw .belowFloor("copying snapshot '\(title(snapshot))' took so long that gc passed by")
         }
+        guard !snapshot.isHeldByRollback else {
+            throw StorageError(.busy, "the volume is being rolled back to '\(title(snapshot))'")
+        }
+        // Its runs carry the epoch under which it was copied.
+        let home = try existing(new.volume)
+        try requireAboveFloor(home, manifest: home.manifestFloor, epoch: new.epoch)
         snapshot.version = new
         put(.snapshot(snapshot))
     }

@@ -2,7 +2,8 @@ public import StoreCore
 
 /// What a branch copies its runs from, and what must therefore still be there when the branch is entered.
 public enum BranchSource: Hashable, Sendable {
-    case snapshot(SnapshotID)
+    /// A snapshot's state, and the version that it was read from.
+    case snapshot(SnapshotID, version: VersionReference)
     /// A live volume's state: runs that its manifest of this number names, and runs or segments that were written for
     /// the branch under this epoch and that nothing names yet.
     case volume(VolumeID, fromManifest: UInt64, epoch: Epoch)
@@ -38,7 +39,11 @@ extension CatalogEditor {
         _ record: VolumeRecord, of source: BranchSource, bornAt: UInt64
     ) throws(StorageError) {
         switch source {
-        case .snapshot(let id): _ = try existing(id)
+        case .snapshot(let id, let version):
+            let snapshot = try existing(id)
+            guard snapshot.version == version else {
+                throw .belowFloor("snapshot '\(title(snapshot))' rests on another version by now")
+            }
         case .volume(let id, let manifest, let epoch):
             try requireAboveFloor(try existing(id), manifest: manifest, epoch: epoch)
         }

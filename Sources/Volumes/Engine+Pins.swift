@@ -111,13 +111,19 @@ extension Engine {
     private func branch(
         _ snapshot: SnapshotRecord, of volume: VolumeRecord, to new: String
     ) async throws -> VolumeReport {
-        let version = try await PinnedVersion.load(snapshot.version, from: store, keys: keys)
         let lineage = Lineage(
             volume: volume.id, volumeName: volume.name, snapshot: snapshot.id, snapshotName: snapshot.name,
             time: snapshot.created)
         return try await retryingBelowFloor {
+            // As the catalog shows it, also after a commit that was refused.
+            guard let snapshot = self.catalog.lastSeen?.snapshot(snapshot.id) else {
+                throw StorageError(.notFound, "snapshot '\(volume.name)@\(snapshot.name)' was deleted")
+            }
+            let version = try await PinnedVersion.load(snapshot.version, from: self.store, keys: self.keys)
             let record = VolumeRecord(id: .random(), name: new, created: self.context.time.now(), parent: lineage)
-            try await self.enter(record, beginningWith: version.state.startingNewVolume(), of: .snapshot(snapshot.id))
+            try await self.enter(
+                record, beginningWith: version.state.startingNewVolume(),
+                of: .snapshot(snapshot.id, version: snapshot.version))
             return VolumeReport(of: record, sizeBytes: version.state.sizeBytes)
         }
     }

@@ -38,6 +38,9 @@ extension Engine {
         do {
             let hold = RollbackHold(epoch: volume.epoch)
             let safety = try await pin(record, as: timedName("before-rollback-", of: record.id)) { editor in
+                guard editor.state.snapshot(snapshot.id)?.version == snapshot.version else {
+                    throw StorageError(.busy, "snapshot '\(snapshot.name)' is being copied under other keys: try again")
+                }
                 try editor.releaseRollbacks(of: record.id, upTo: volume.epoch)
                 try editor.hold(.snapshot(snapshot.id), tag: hold.tag)
             }

@@ -99,6 +99,7 @@ extension JournalBase {
         }
         let state = try await PinnedVersion.load(snapshot.version, from: context.store, keys: context.keys).state
         return JournalBase(
-            state: state, tail: nil, write: state.coveredWrite, time: state.coveredTime, source: .snapshot(snapshot.id))
+            state: state, tail: nil, write: state.coveredWrite, time: state.coveredTime,
+            source: .snapshot(snapshot.id, version: snapshot.version))
     }
 }

@@ -192,6 +192,38 @@ import Testing
         }
     }
 
+    /// A pass is paused behind its announcement; a volume is made, and a rival moves what it needs: the catalog that the
+    /// pass goes by must show it.
+    @Test(arguments: ["cleaner/", "relocated/"]) func whatWasEnteredDuringAPassStays(prefix: String) async throws {
+        let world = try await busyWorld()
+        let isFirst = Mutex(true)
+        let held = FaultStore(world.memory) { request in
+            guard request.prefix == prefix,
+                isFirst.withLock({ first in
+                    defer { first = false }
+                    return first
+                })
+            else { return nil }
+            let volume = try await TestVolume.make(world, "late", blocks: 64)
+            try await volume.write(0..<64, recordBlocks: 1)
+            try await volume.checkpoint()
+            try await volume.write(0..<56, recordBlocks: 1)
+            try await volume.checkpoint()
+            let rival = world.copyOfSettings()
+            rival.options.policy.smallBytes = 1 << 20
+            let report = try await rival.gc()
+            #expect(report.segmentsRepacked > 0)
+            return nil
+        }
+        do { _ = try await world.collector(through: held).collect() } catch {
+            #expect(error.storageCode == .busy, "\(error)")
+        }
+        #expect(!isFirst.withLock { $0 })
+        try await world.check("paused before \(prefix)")
+        try await world.gc()
+        try await world.check("after a pause before \(prefix)")
+    }
+
     /// Garbage of every kind, and much to repack.
     private func busyWorld() async throws -> World {
         let world = World()

@@ -247,7 +247,8 @@ final class TestVolume {
         let version = try await PinnedVersion.load(record.version, from: world.store, keys: world.keys)
         return try await .make(
             world, new, version.state.startingNewVolume(), contents: world.expected["\(name)@\(snapshot)"] ?? [:],
-            parent: Lineage(volume: id, volumeName: name, time: time), source: .snapshot(record.id))
+            parent: Lineage(volume: id, volumeName: name, time: time),
+            source: .snapshot(record.id, version: record.version))
     }
     func branch(_ new: String) async throws -> TestVolume {
         let state = try await frozen().0

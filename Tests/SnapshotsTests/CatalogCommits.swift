@@ -50,7 +50,7 @@ import Testing
                 group.addTask {
                     do {
                         try await log.commit { try $0.createVolume(record, bornAt: 1) }
-                    } catch where error.storageCode == .alreadyExists {
+                    } catch  where error.storageCode == .alreadyExists {
                         taken.add()
                     } catch {
                         Issue.record(error)
@@ -105,7 +105,7 @@ import Testing
                         group.addTask {
                             do {
                                 try await log.commit { try $0.createVolume(record, bornAt: .max) }
-                            } catch where error.storageCode == .unavailable {
+                            } catch  where error.storageCode == .unavailable {
                                 open.add()
                             }
                         }

@@ -29,7 +29,9 @@ import Testing
             volume: volume.id, volumeName: "pg", snapshot: snapshot.id, snapshotName: "monday", time: snapshot.created)
         let entered = branch
         let bornAt = try await log.newest().number
-        try await log.commit { try $0.addBranch(entered, of: .snapshot(snapshot.id), bornAt: bornAt) }
+        try await log.commit {
+            try $0.addBranch(entered, of: .snapshot(snapshot.id, version: snapshot.version), bornAt: bornAt)
+        }
         try await log.commit { try $0.rename(volume.id, to: "prod") }
         let state = try await world.catalog().newest()
         let found = try state.resolve(VolumeReference(parsing: "prod@monday"))
@@ -130,7 +132,7 @@ import Testing
         let branch = world.record("branch")
         let now = try await log.newest().number
         let live = BranchSource.volume(volume.id, fromManifest: 1, epoch: Epoch(1))
-        for source in [BranchSource.snapshot(snapshot.id), live] {
+        for source in [BranchSource.snapshot(snapshot.id, version: snapshot.version), live] {
             #expect(
                 await code { try await log.commit { try $0.addBranch(branch, of: source, bornAt: now) } } == .notFound)
         }

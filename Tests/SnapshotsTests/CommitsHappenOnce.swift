@@ -50,7 +50,7 @@ import Testing
     /// A failed look before anything was sent is the caller's to repeat.
     @discardableResult
     private func retried(_ body: () async throws -> Manifest) async throws -> Manifest {
-        do { return try await body() } catch where error.storageCode == .unavailable { return try await body() }
+        do { return try await body() } catch  where error.storageCode == .unavailable { return try await body() }
     }
 
     /// The answer to my creation is lost, and a rival builds on it before I look.
@@ -131,7 +131,7 @@ import Testing
                             do {
                                 _ = try await log.commit(as: epoch, grow)
                                 done.add()
-                            } catch where error.storageCode == .unavailable {
+                            } catch  where error.storageCode == .unavailable {
                                 open.add()
                             }
                         }

@@ -72,7 +72,7 @@ import Testing
                             let claim = try await log.claim(
                                 token: OwnerToken(claimer), host: "h\(claimer)", takeOver: takeOver)
                             epochs.change { $0.append(claim.manifest.epoch) }
-                        } catch where error.storageCode == .busy {
+                        } catch  where error.storageCode == .busy {
                             refused.add()
                         } catch {
                             Issue.record(error)
