@@ -8,7 +8,8 @@ public import StoreCore
 /// while snapshots and branches are held.
 ///
 /// A pass: LIST everything; find each volume's floor; commit the floors to the catalog; read generations, then
-/// relocation records, then the catalog once more and all roots, and prove; repack; LIST again and delete. What the proof rests on:
+/// relocation records, then the catalog once more and all roots, and prove; repack; LIST again and delete. What the
+/// proof rests on:
 ///
 /// - Nothing new can rest on what lies below a floor once the catalog holds it, nor can a volume be entered whose
 ///   making began before. So what is unreachable from the roots as read after that stays unreachable: a pass that was

@@ -192,8 +192,8 @@ import Testing
         }
     }
 
-    /// A pass is paused behind its announcement; a volume is made, and a rival moves what it needs: the catalog that the
-    /// pass goes by must show it.
+    /// A pass is paused behind its announcement; a volume is made, and a rival moves what it needs: the pass must go by
+    /// a catalog that shows it.
     @Test(arguments: ["cleaner/", "relocated/"]) func whatWasEnteredDuringAPassStays(prefix: String) async throws {
         let world = try await busyWorld()
         let isFirst = Mutex(true)

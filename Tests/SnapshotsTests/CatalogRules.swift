@@ -44,6 +44,45 @@ import Testing
         #expect(try await log.newest().snapshots(of: volume.id).map(\.name) == ["tuesday"])
     }
 
+    /// A copy under other keys may have taken the version's place, and gc what that named.
+    @Test func aBranchNamesTheVersionThatItCopies() async throws {
+        let log = world.catalog()
+        let volume = world.record("pg")
+        try await log.create(volume)
+        let snapshot = world.snapshot("monday", of: volume.id), other = world.snapshot("other", of: volume.id)
+        try await log.commit { try $0.addSnapshot(snapshot) }
+        let state = try await log.newest()
+        try await log.commit {
+            try $0.replaceVersion(of: snapshot.id, snapshot.version, with: other.version, seen: state.birthFloor)
+        }
+        let branch = world.record("branch")
+        let error = await failure {
+            try await log.commit {
+                try $0.addBranch(branch, of: .snapshot(snapshot.id, version: snapshot.version), bornAt: state.number)
+            }
+        }
+        #expect(error?.isBelowFloor == true)
+    }
+
+    /// Whoever lost the volume meanwhile wrote its copy under an epoch that gc has given up.
+    @Test func aCopiedVersionLiesAboveTheFloor() async throws {
+        let log = world.catalog()
+        let volume = world.record("pg")
+        try await log.create(volume)
+        let snapshot = world.snapshot("monday", of: volume.id), other = world.snapshot("other", of: volume.id)
+        try await log.commit { editor in
+            try editor.addSnapshot(snapshot)
+            editor.announceFloors([volume.id: VolumeFloor(manifest: 1, epoch: other.version.epoch.next)])
+        }
+        let state = try await log.newest()
+        let error = await failure {
+            try await log.commit {
+                try $0.replaceVersion(of: snapshot.id, snapshot.version, with: other.version, seen: state.birthFloor)
+            }
+        }
+        #expect(error?.isBelowFloor == true)
+    }
+
     @Test func whatIsHeldStays() async throws {
         let log = world.catalog()
         let volume = world.record("pg")
