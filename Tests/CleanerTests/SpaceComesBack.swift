@@ -8,6 +8,29 @@ import Testing
 
 @Suite struct SpaceComesBack {
     /// Segments are repacked, and what they were packed into is repacked, while snapshots hold ever less of them.
+    /// A segment that is damaged where something is needed stays, and so does the generation that named it; what later
+    /// ones pack must not stay for its sake: that one, the newest, and the one before are left.
+    @Test func besideASegmentThatCannotBeRead() async throws {
+        let world = World()
+        let volume = try await TestVolume.make(world, "a", blocks: 64)
+        try await volume.write(0..<64, recordBlocks: 1)
+        try await volume.checkpoint()
+        let key = try #require(world.memory.keys.first { ObjectName($0).kind == "segment" })
+        try await volume.write(0..<60, recordBlocks: 1)
+        try await volume.checkpoint()
+        var bytes = try #require(world.memory.snapshotOfObjects()[key])
+        bytes[bytes.count * 62 / 64] ^= 1
+        world.memory.replace(key, bytes)
+        for round in 0..<5 as Range<UInt64> {
+            try await volume.write(0..<(58 - round), recordBlocks: 1)
+            try await volume.checkpoint()
+            let report = try await world.gc()
+            #expect(report.segmentsUnreadable == 1 && world.count("generation") <= 3, "round \(round)")
+        }
+        let live = 64 * (blockBytes + 16)
+        #expect(Double(world.segmentBytes()) <= 3 * Double(live))
+    }
+
     @Test func throughChainsOfRelocations() async throws {
         let world = World()
         world.options.policy.packedBytesTarget = 128 << 10

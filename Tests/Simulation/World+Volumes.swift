@@ -47,6 +47,7 @@ extension World {
         let isFromStore = old.host != server.host.name || old.hasLostDisk || old.alternatives.contains(found)
         sessions[session].inherit(old, prefix, isFromStore: isFromStore)
         server.open[name] = Server.OpenVolume(device: device, session: session)
+        (device as? NBDDevice)?.mayGoOn = { [unowned self] in await mayGoOn(session, engine, process) }
         count("recoveries")
         return server.open[name]
     }
@@ -54,6 +55,16 @@ extension World {
     func epoch(of name: String, _ engine: Engine, on process: SimulatedProcess) async -> UInt64 {
         let volumes = await attempt("statistics", on: process) { await engine.statistics().volumes }
         return volumes?.first { $0.name == name }?.epoch ?? 0
+    }
+
+    /// Whether a client may go on over a new connection: not where another server has owned the volume since.
+    private func mayGoOn(_ number: Int, _ engine: Engine, _ process: SimulatedProcess) async -> Bool {
+        let session = sessions[number]
+        let others = sessions.filter {
+            $0.volume == session.volume && $0.process != session.process && $0.epoch > session.epoch
+        }
+        guard let next = others.map(\.epoch).min() else { return true }
+        return await epoch(of: session.volume, engine, on: process) < next
     }
 
     /// The session of this very opening, where another host has taken the volume over meanwhile and this one has not

@@ -19,6 +19,9 @@ final class NBDDevice: BlockDevice, @unchecked Sendable {
     private let process: SimulatedProcess
     private var connections: [NBDConnection] = []
     private var isClosed = false
+    /// Asked behind each new connection: false where the client must give up, because another has owned the volume
+    /// since. The server would refuse it, but for `after_crash = serve`.
+    var mayGoOn: (() async -> Bool)?
     private(set) var reconnects = 0
 
     private static let triesMax = 5
@@ -146,6 +149,7 @@ final class NBDDevice: BlockDevice, @unchecked Sendable {
             let connection = NBDConnection(to: service.server, scheduler, process, service.plan)
             do {
                 try await connection.open(name)
+                if let mayGoOn, await !mayGoOn() { isClosed = true }
                 guard isClosed else { return connection }
                 await connection.close()
             } catch is NBDConnectionLost {
