@@ -12,7 +12,7 @@ import Testing
 }
 
 /// A judge that finds everything sound is none: what no crash may cause is planted, and must be reported.
-@Suite(.serialized, .timeLimit(.minutes(2))) struct PlantedLossesAreNoticed {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct PlantedLossesAreNoticed {
     private static let losses = ["segment", "catalog", "run", "journal"]
 
     @Test(arguments: losses) func each(loss: String) async throws {
