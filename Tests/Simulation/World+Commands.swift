@@ -72,13 +72,22 @@ extension World {
             return
         }
         count("snapshots")
+        let before = sessions[open.session]
         noteFlushed(promised, in: open.session, isPinned: true)
         let changes = sessions[open.session].changes
         snapshots[full] = .some(nil)
         guard let found = await readSnapshot(full, on: server) else { return }
         // A server that has lost the volume, and knows it, takes it from the store: as its successor left it.
         if latest[name] == open.session {
-            judge(found, of: full, promised: promised, among: changes, in: open.session)
+            let problem = problem(found, promised: promised, among: changes, in: open.session)
+            // Without a journal, one that failed and was opened anew meanwhile may have lost what was not flushed.
+            if let problem {
+                guard await epoch(of: name, engine, on: process) != before.epoch else {
+                    return fail("\(full), of session \(open.session): \(problem)")
+                }
+                (sessions[open.session].stored, sessions[open.session].synced) = (before.stored, before.synced)
+                sessions[open.session].isOver = true
+            }
         }
         snapshots[full] = found
     }
@@ -123,11 +132,11 @@ extension World {
         sessions[number].stored.formUnion(covered)
     }
 
-    private func judge(
-        _ found: [UInt64], of name: String, promised: Set<Int>, among changes: [Change], in session: Int
-    ) {
+    private func problem(
+        _ found: [UInt64], promised: Set<Int>, among changes: [Change], in session: Int
+    ) -> String? {
         var search = PrefixSearch(sessions[session], found: found, changes: changes)
-        if let problem = search.run(promised: promised) { fail("\(name), of session \(session): \(problem)") }
+        return search.run(promised: promised)
     }
 
     func reference(_ text: String) -> VolumeReference {
@@ -138,7 +147,9 @@ extension World {
     func readSnapshot(_ name: String, on server: Server) async -> [UInt64]? {
         guard let engine = server.engine, let process = server.process else { return nil }
         // Another command may delete it meanwhile.
-        func missing() -> Set<ErrorCode> { doubtful.contains(name) ? [.notFound] : [] }
+        func missing() -> Set<ErrorCode> {
+            doubtful.contains(name) || !snapshots.keys.contains(name) ? [.notFound] : []
+        }
         let device = await attempt("attach \(name)", on: process, allowing: missing()) { try await engine.attach(name) }
         guard let device else { return nil }
         let found = await readAll(device, on: process, allowing: missing())
