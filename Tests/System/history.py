@@ -36,6 +36,8 @@ class History:
         self.timeline = 0
         self.acknowledged = 0
         self.flushed = 0
+        # What the last `verify` found of the write behind those that it counted: zeroes that were done in part.
+        self.tail = []
 
     def step(self, handle, flush_every=0, sectors_max=128, zero_share=0.1, flags=0):
         """Sends one write, and now and then a flush."""
@@ -69,14 +71,19 @@ class History:
         if newest > at_most:
             raise Failure(f"{what}: it holds write {newest}, later than {at_most}")
         state = [0] * self.count
-        for sequence in range(1, max(newest, at_least) + 1):
-            self.apply(state, sequence)
         k = max(newest, at_least)
-        # Writes of zeroes leave no number: those that follow may have happened as well.
-        while state != found and k < at_most and self.writes[k][2] == 0:
-            if k + 1 == len(self.writes):
-                self.writes[k:] = self.done_of_the_last(state, found)
-                at_most = len(self.writes)
+        for sequence in range(1, k + 1):
+            self.apply(state, sequence)
+        self.tail = []
+        # Writes of zeroes leave no number: those that follow may have happened as well, the next one in part.
+        while state != found and k < at_most:
+            for part in self.parts_of_zeroes(k + 1):
+                held = list(state)
+                for first, count, _ in part:
+                    held[first : first + count] = [0] * count
+                if held == found:
+                    self.tail = part
+                    return k
             k += 1
             self.apply(state, k)
         if state != found:
@@ -88,18 +95,17 @@ class History:
             )
         return k
 
-    def done_of_the_last(self, state, found):
-        """What was done of zeroes that were never answered: whole blocks, and what they share at either end, are
-        zeroed one after the other, each whole."""
-        first, count, _ = self.writes[-1]
+    def parts_of_zeroes(self, sequence):
+        """What may be there of zeroes that no flush covers: whole blocks, and what they share at either end, are zeroed
+        one after the other, each whole, and a seal may come in between."""
+        first, count, value = self.writes[sequence - 1]
+        if value != 0:
+            return []
         end = first + count
         head, tail = -(-first // BLOCK) * BLOCK, end // BLOCK * BLOCK
         bounds = [first, head, tail, end] if head < tail else [first, end]
         pieces = [(a, b - a, 0) for a, b in zip(bounds, bounds[1:]) if a < b]
-        for done in range(1, len(pieces)):
-            if found[first:end] == [0] * sum(c for _, c, _ in pieces[:done]) + state[pieces[done][0] : end]:
-                return pieces[:done]
-        return self.writes[-1:]
+        return [pieces[:done] for done in range(1, len(pieces))]
 
     def apply(self, state, sequence):
         first, count, value = self.writes[sequence - 1]
@@ -123,8 +129,8 @@ class History:
         return sequence
 
     def continue_from(self, k):
-        """After a crash: what came after write k did not happen."""
-        del self.writes[k:]
+        """After a crash: what came after write k did not happen, but for what `verify` found of the next one."""
+        self.writes[k:] = self.tail
         self.timeline += 1
-        self.acknowledged = k
+        self.acknowledged = len(self.writes)
         self.flushed = min(self.flushed, k)
