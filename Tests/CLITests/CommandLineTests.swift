@@ -128,7 +128,7 @@ import Volumes
         let zerofs = try await ZerofsBinary.withStore()
         let root = zerofs.directory.path
         let server = try zerofs.start(["serve", "--listen", "127.0.0.1:0", "--nbd-socket", "\(root)/nbd.sock"])
-        for _ in 0..<400 where !server.outputSoFar().contains("\n") { try await Task.sleep(for: .milliseconds(50)) }
+        for _ in 0..<1200 where !server.outputSoFar().contains("\n") { try await Task.sleep(for: .milliseconds(50)) }
         let ready = server.outputSoFar()
         #expect(ready.hasPrefix("ready nbd=127.0.0.1:"))
         #expect(ready.hasSuffix(" nbd=unix:\(root)/nbd.sock control=\(root)/zerofs-data/control.sock\n"))
@@ -167,7 +167,7 @@ import Volumes
     @Test func whatAKilledServerLeftIsNoObstacle() async throws {
         let zerofs = try await ZerofsBinary.withStore()
         let server = try zerofs.start(["serve", "--listen", "127.0.0.1:0"])
-        for _ in 0..<400 where !server.outputSoFar().contains("\n") { try await Task.sleep(for: .milliseconds(50)) }
+        for _ in 0..<1200 where !server.outputSoFar().contains("\n") { try await Task.sleep(for: .milliseconds(50)) }
         kill(server.pid, SIGKILL)
         _ = try await BlockingPool(name: "wait", threads: 1).run { server.wait() }
         #expect(access("\(zerofs.directory.path)/zerofs-data/control.sock", F_OK) == 0)

@@ -49,8 +49,9 @@ import Testing
         let fixture = Fixture()
         let segment = try await fixture.segment(1)
         let fetcher = fixture.fetcher()
+        // Who came after the failure would fetch again: it waits until all have joined.
         fixture.faults.arm { _ in
-            try await Task.sleep(for: .milliseconds(50))
+            while fetcher.statistics.shared < 19 { try await Task.sleep(for: .milliseconds(1)) }
             return .failBefore()
         }
         let codes = await withTaskGroup(of: ErrorCode?.self) { group in

@@ -52,16 +52,35 @@ import Testing
         let fixture = Fixture()
         let journal = try await fixture.open()
         fixture.memory.state.withLock { $0.syncDelay = .milliseconds(30) }
+        for sequence in 1...64 as ClosedRange<UInt64> { try appendZeroes(fixture, journal, sequence) }
+        try await syncAll(journal, 1...64)
+        #expect(journal.status.durable == WriteSequence(64))
+        #expect(journal.status.syncs == 1)
+    }
+
+    @Test func syncsThatComeDuringOneShareTheNext() async throws {
+        let fixture = Fixture()
+        let journal = try await fixture.open()
+        fixture.memory.state.withLock { $0.syncDelay = .milliseconds(30) }
+        try appendZeroes(fixture, journal, 1)
+        let before = fixture.memory.state.withLock { $0.syncs }
+        let first = Task { try await journal.sync(upTo: WriteSequence(1)) }
+        // Once it has begun it covers nothing that is appended now.
+        while fixture.memory.state.withLock({ $0.syncs }) == before { try await Task.sleep(for: .milliseconds(1)) }
+        for sequence in 2...64 as ClosedRange<UInt64> { try appendZeroes(fixture, journal, sequence) }
+        try await syncAll(journal, 2...64)
+        try await first.value
+        #expect(journal.status.durable == WriteSequence(64))
+        #expect(journal.status.syncs == 2)
+    }
+    private func appendZeroes(_ fixture: Fixture, _ journal: Journal, _ sequence: UInt64) throws {
+        #expect(try fixture.appendNow(journal, sequence, .zero(BlockRange(first: BlockIndex(0), count: sequence))))
+    }
+    private func syncAll(_ journal: Journal, _ sequences: ClosedRange<UInt64>) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for sequence in 1...64 as ClosedRange<UInt64> {
-                #expect(
-                    try fixture.appendNow(journal, sequence, .zero(BlockRange(first: BlockIndex(0), count: sequence))))
-                group.addTask { try await journal.sync(upTo: WriteSequence(sequence)) }
-            }
+            for sequence in sequences { group.addTask { try await journal.sync(upTo: WriteSequence(sequence)) } }
             try await group.waitForAll()
         }
-        #expect(journal.status.durable == WriteSequence(64))
-        #expect(journal.status.syncs <= 4)
     }
 
     @Test func syncCoversTheFilesBefore() async throws {

@@ -92,6 +92,8 @@ private let eshutdown: UInt32 = 108
                 try client.go()
                 return RawClientBox(client)
             }
+            // The client goes on as soon as it has the last reply; the server takes note of the export after that.
+            #expect(try await eventually { served.server.connections().first?.export != nil })
             let infos = served.server.connections()
             #expect(infos.map(\.export) == ["disk"] && infos.map(\.peer) == ["unix"])
             #expect(served.server.disconnect(export: "other") == 0)
@@ -201,6 +203,8 @@ struct RawClientBox: @unchecked Sendable {
                 let client = try RawClient(unix: path)
                 try client.go()
                 for cookie in 0..<50 as Range<UInt64> { try client.request(0, cookie: cookie, length: 512) }
+                while served.server.connections().first?.requestsInFlight ?? 0 < 8 { usleep(1000) }
+                // Time for more, where the bound does not hold.
                 usleep(100_000)
                 #expect(served.server.connections().first?.requestsInFlight == 8)
                 device.behave { $0.isHolding = false }
@@ -437,6 +441,11 @@ struct RawClientBox: @unchecked Sendable {
                 try client.request(2, cookie: 0)
                 #expect(client.isClosed())
             }
+            // A request is counted a moment after its reply.
+            #expect(
+                try await eventually {
+                    statistics.snapshot()["disk"]?.values.reduce(0) { $0 + $1.requests } == 11
+                })
             let disk = try #require(statistics.snapshot()["disk"])
             #expect(disk[.read]?.requests == 4 && disk[.read]?.failures == 1 && disk[.read]?.bytes == 12288)
             #expect(disk[.write]?.requests == 2 && disk[.write]?.bytes == 1024 && disk[.write]?.failures == 0)

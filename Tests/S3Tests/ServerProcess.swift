@@ -23,17 +23,22 @@ final class ServerProcess: Sendable {
     }
 
     func waitUntilItAnswers() async throws {
-        for _ in 0..<300 {
+        for _ in 0..<900 {
             if Self.answers(port) { return }
             try await Task.sleep(for: .milliseconds(100))
         }
         throw ServerDoesNotStart()
     }
 
+    /// Below those that the system chooses from (ip_local_port_range): no other test's socket is given it before the
+    /// server binds it.
     private static func freePort() throws -> UInt16 {
-        let listener = try LoopbackListener()
-        defer { listener.close() }
-        return listener.port
+        for _ in 0..<100 {
+            let port = UInt16.random(in: 10_000..<32_768)
+            do { try LoopbackListener(port: port).close() } catch { continue }
+            return port
+        }
+        throw ServerDoesNotStart()
     }
 
     private static func answers(_ port: UInt16) -> Bool {
@@ -45,24 +50,27 @@ final class ServerProcess: Sendable {
 
 struct ServerDoesNotStart: Error {}
 
-/// A listening socket on 127.0.0.1 with a port that the system chose.
+/// A listening socket on 127.0.0.1, with a port that the system chose unless told.
 struct LoopbackListener {
     let descriptor: Int32
     let port: UInt16
 
-    init() throws {
+    init(port: UInt16 = 0) throws {
         let descriptor = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         self.descriptor = descriptor
-        guard descriptor >= 0, withLoopbackAddress(port: 0, { bind(descriptor, $0, $1) }) == 0,
+        guard descriptor >= 0, withLoopbackAddress(port: port, { bind(descriptor, $0, $1) }) == 0,
             listen(descriptor, 64) == 0
-        else { throw ServerDoesNotStart() }
+        else {
+            Glibc.close(descriptor)
+            throw ServerDoesNotStart()
+        }
         var address = sockaddr_in()
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let named = withUnsafeMutablePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
         }
         guard named == 0 else { throw ServerDoesNotStart() }
-        port = UInt16(bigEndian: address.sin_port)
+        self.port = UInt16(bigEndian: address.sin_port)
     }
     func close() { Glibc.close(descriptor) }
 }

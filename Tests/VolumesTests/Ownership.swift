@@ -87,7 +87,7 @@ import Volumes
 
 @Suite struct RequestBudgets {
     /// The look at the catalog; segment, run and version together; the catalog's commit; the look after it.
-    @Test(.timeLimit(.minutes(2))) func aSnapshotTakesFourRoundTrips() async throws {
+    @Test(.timeLimit(.minutes(10))) func aSnapshotTakesFourRoundTrips() async throws {
         let faults = FaultStore(MemoryStore())
         let store = TracingStore(faults)
         let bed = try await TestBed(store: store)
