@@ -55,7 +55,8 @@ extension Verification {
             let log = EpochLog(of: manifest.volume, epoch, store: context.store, keys: context.keys)
             let tail: OpenTail
             do { tail = try await log.contiguousTail(after: first) } catch  where error.isDamage {
-                damage.note("volumes/\(manifest.volume)/log/\(epoch.value.hex)", "\(error)", affecting: [name])
+                damage.note(
+                    "volumes/\(manifest.volume)/log/\(epoch.value.hex)", "\(error)", affecting: [name], missing: true)
                 previous = nil
                 continue
             }

@@ -37,25 +37,52 @@ public struct EpochLog: Sendable {
         return SegmentSequence(value)
     }
 
-    /// The segments from `after` on up to the first gap or fence.
+    /// The segments from `after` on up to the first gap or fence. Throws `corrupt`, which names the segment, where a
+    /// fence shows that one was there and is missing.
     ///
     /// It takes no part in ownership: where the epoch's writer is alive, more may follow at once. One LIST for each
     /// 1000 segments, and one GET for a fence.
     public func contiguousTail(after: SegmentSequence) async throws -> OpenTail {
         var end = after
-        var page: ObjectPage
-        repeat {
-            page = try await store.list(prefix: prefix, after: key(end), limit: 1000)
+        var hasGap = false
+        var page = ObjectPage(objects: [], isTruncated: true)
+        var listed = key(after)
+        while page.isTruncated {
+            page = try await store.list(prefix: prefix, after: listed, limit: 1000)
             for object in page.objects {
+                listed = object.key
                 guard let sequence = sequence(of: object.key) else { continue }
-                guard sequence == end.next else { return OpenTail(end: end, fence: nil) }
-                if object.byteCount <= UInt64(Fence.objectBytesMax) {
-                    return OpenTail(end: end, fence: try await fence(at: sequence))
+                let isFence = object.byteCount <= UInt64(Fence.objectBytesMax)
+                hasGap = hasGap || sequence != end.next
+                if hasGap {
+                    guard isFence, try await isGenuineFence(at: sequence) else { continue }
+                    return try await tail(from: end, before: sequence)
                 }
+                if isFence { return OpenTail(end: end, fence: try await fence(at: sequence)) }
                 end = sequence
             }
-        } while page.isTruncated
+        }
         return OpenTail(end: end, fence: nil)
+    }
+
+    /// Behind a gap in a LIST, before a fence. A closer saw every slot before its fence taken: so the LIST passed by
+    /// the gap before that was filled, or what was there is lost.
+    private func tail(from end: SegmentSequence, before fence: SegmentSequence) async throws -> OpenTail {
+        guard try await store.head(key(end.next)) != nil else {
+            throw StorageError(
+                .corrupt,
+                "object \(key(end.next)) of the volume's log is missing: the fence \(key(fence)) came after it")
+        }
+        return try await contiguousTail(after: end)
+    }
+    /// Anything else behind a gap belongs to nobody.
+    private func isGenuineFence(at sequence: SegmentSequence) async throws -> Bool {
+        do {
+            _ = try await fence(at: sequence)
+            return true
+        } catch  where [.corrupt, .denied, .unsupported, .notFound].contains(error.storageCode) {
+            return false
+        }
     }
 
     private func fence(at sequence: SegmentSequence) async throws -> Fence {

@@ -94,15 +94,21 @@ extension Volume {
         trace: OpeningTrace
     ) async throws -> Volume {
         var ends = manifest.closedEpochs
-        for epoch in manifest.openEpochs where epoch < manifest.epoch {
-            let end = try await EpochLog.close(
-                epoch, after: manifest.firstUncovered(of: epoch), by: manifest.epoch, volume: manifest.volume,
-                store: context.store,
-                keys: context.keys, time: context.time)
-            ends.append(ClosedEpoch(epoch: epoch, end: end))
+        let state: EngineState
+        do {
+            for epoch in manifest.openEpochs where epoch < manifest.epoch {
+                let end = try await EpochLog.close(
+                    epoch, after: manifest.firstUncovered(of: epoch), by: manifest.epoch, volume: manifest.volume,
+                    store: context.store,
+                    keys: context.keys, time: context.time)
+                ends.append(ClosedEpoch(epoch: epoch, end: end))
+            }
+            ends.sort { $0.epoch < $1.epoch }
+            state = try await EngineState(replaying: ends, after: manifest, context: context)
+        } catch  where error.storageCode == .corrupt {
+            try await throwIfFenced(manifests, manifest.epoch, context)
+            throw error
         }
-        ends.sort { $0.epoch < $1.epoch }
-        let state = try await EngineState(replaying: ends, after: manifest, context: context)
         return Volume(
             name: name, manifest: manifest, recovered: state, settings: settings, context: context,
             manifests: manifests, trace: trace,
@@ -161,6 +167,14 @@ func requireOwned(_ manifests: ManifestLog, _ epoch: Epoch) async throws {
     let newest = try await manifests.newest()
     guard let newest, newest.epoch == epoch, !newest.isTombstone else {
         throw StorageError(.fenced, "volume \(manifests.volume) has another owner, or is gone: epoch \(epoch) is over")
+    }
+}
+
+/// Throws `fenced` where there is word of it. Who lost the volume is told so, and not of damage: its successor's gc
+/// deletes what only this one refers to. Where the store cannot say who owns it, the damage is told.
+func throwIfFenced(_ manifests: ManifestLog, _ epoch: Epoch, _ context: VolumeContext) async throws {
+    do { try await requireOwned(manifests, epoch) } catch  where error.storageCode != .fenced {
+        context.log.debug("volume \(manifests.volume): whether another owns it is not known: \(error)")
     }
 }
 

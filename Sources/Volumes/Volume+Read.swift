@@ -26,20 +26,12 @@ extension Volume {
                 }
             }
         } catch  where error.storageCode == .corrupt {
-            try await throwIfFenced()
+            do { try await throwIfFenced(manifests, epoch, context) } catch let error as StorageError {
+                fail(error)
+                throw error
+            }
             eventSometimes(.corruptObject, "a read failed: \(error)")
             throw error
-        }
-    }
-
-    /// Who lost the volume is told so, and not of damage: its successor's gc deletes what only this one refers to.
-    /// Where the store cannot say who owns it, the damage is told.
-    private func throwIfFenced() async throws {
-        do { try await requireOwned(manifests, epoch) } catch let error as StorageError where error.code == .fenced {
-            fail(error)
-            throw error
-        } catch {
-            context.log.debug("\(name): whether another owns it is not known: \(error)")
         }
     }
 

@@ -43,6 +43,33 @@ import Uploader
         #expect(try await store.create(segment.reference.id.key, segment.bytes) == .exists)
     }
 
+    @Test func butASegmentThatIsMissingBeforeAFenceIsDamage() async throws {
+        let store = MemoryStore()
+        try await store.put(try Fixtures.chain(3))
+        #expect(try await close(store) == 3)
+        let lost = try Fixtures.segment(2).reference.id.key
+        try await store.delete([lost])
+        let error = await #expect(throws: StorageError.self) { try await close(store, by: 9) }
+        #expect(error?.code == .corrupt && error?.message.contains(lost.text) ?? false)
+        // Nobody gives the slot away, and who does not need the segment goes on.
+        #expect(try await store.head(lost) == nil)
+        #expect(try await close(store, after: 2, by: 9) == 3)
+        // What is no fence proves nothing.
+        try await store.delete([Fixtures.id(4).key])
+        _ = try await store.create(Fixtures.id(4).key, [1, 2, 3])
+        #expect(try await close(store, by: 9) == 1)
+    }
+
+    /// A LIST takes its time: slots that it has passed by are taken, and then the one that it comes to by a fence.
+    @Test func aSlotThatWasTakenBehindTheListIsNotMissing() async throws {
+        let store = MemoryStore()
+        try await store.put(try Fixtures.chain(3))
+        #expect(try await close(store) == 3)
+        let torn = PassingBy(store, key: Fixtures.id(2).key)
+        let tail = try await log(torn).contiguousTail(after: SegmentSequence(0))
+        #expect(tail.end == SegmentSequence(3) && tail.isClosed)
+    }
+
     @Test func requestsAreOneListAndOneCreation() async throws {
         let store = MemoryStore()
         try await store.put(try Fixtures.chain(5))
@@ -109,6 +136,34 @@ import Uploader
     @Test func onlyALaterEpochCloses() async {
         await #expect(throws: StorageError.self) { try await close(MemoryStore(), by: 1) }
     }
+}
+
+/// A store whose first LIST does not show one key.
+private final class PassingBy: ObjectStore {
+    private let base: MemoryStore
+    private let key: ObjectKey
+    private let isFirst = Mutex(true)
+    var location: String { base.location }
+
+    init(_ base: MemoryStore, key: ObjectKey) {
+        self.base = base
+        self.key = key
+    }
+    func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> ObjectPage {
+        var page = try await base.list(prefix: prefix, after: after, limit: limit)
+        let isFirst = isFirst.withLock { first in
+            defer { first = false }
+            return first
+        }
+        if isFirst { page.objects.removeAll { $0.key == key } }
+        return page
+    }
+    func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] { try await base.get(key, range: range) }
+    func head(_ key: ObjectKey) async throws -> ObjectInfo? { try await base.head(key) }
+    func create(_ key: ObjectKey, _ bytes: [UInt8], sha256: Digest?) async throws -> CreateOutcome {
+        try await base.create(key, bytes, sha256: sha256)
+    }
+    func delete(_ keys: [ObjectKey]) async throws { try await base.delete(keys) }
 }
 
 /// Rule R4 under races: rivals close while the writer appends with several uploads in flight.
