@@ -102,7 +102,8 @@ public struct GarbageCollector: Sendable {
         try await named.addTables(of: roots.runs.runs, context)
         try await named.follow(relocated, context)
         var repacking = Repacking(
-            context: context, roots: roots, generations: generations, relocated: relocated, named: named)
+            context: context, roots: roots, generations: generations,
+            knownRelocations: relocated.intersection(listing.relocations), named: named)
         try await repacking.run()
         return repacking
     }

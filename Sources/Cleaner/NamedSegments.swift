@@ -9,7 +9,8 @@ struct NamedSegments: Sendable {
     private(set) var references: [SegmentID: SegmentReference] = [:]
     /// The relocation records of the named ones. They and their targets stay.
     private(set) var relocations: [SegmentID: RelocationRecord] = [:]
-    /// How many records lead from a run to this segment at most; 0 for those that runs name.
+    /// How many of the records that `follow` found lead from a run to this segment at most; none for those that only
+    /// runs name.
     private(set) var moves: [SegmentID: Int] = [:]
 
     func contains(_ segment: SegmentID) -> Bool { references[segment] != nil }
@@ -91,10 +92,7 @@ struct NamedSegments: Sendable {
                 expected: references[record.victim].map { "\($0.contentHash)" }, actual: "\(record.victimHash)")
         }
         relocations[record.victim] = record
-        for target in record.targets {
-            try add(target)
-            moves[target.id] = max(moves[target.id, default: 0], moves[record.victim, default: 0] + 1)
-        }
+        for target in record.targets { try add(target) }
         return record.targets.map(\.id)
     }
 }

@@ -10,8 +10,10 @@ struct Repacking {
     let context: GCContext
     let roots: Roots
     let generations: [CleanerGeneration]
-    /// Listed after the generations and before the roots.
-    let relocated: Set<Digest>
+    /// Relocation records that the first LIST showed, and the one between generations and roots too: only they may go.
+    /// A LIST takes its time; it may show a record, and not the one that led to it and came earlier. What the first one
+    /// shows, the second one shows with all that leads to it.
+    let knownRelocations: Set<Digest>
     var named: NamedSegments
     /// Named segments that may go, because a relocation record says where everything went that is needed.
     private(set) var emptied: Set<SegmentID> = []
@@ -24,12 +26,13 @@ struct Repacking {
     private var present: [SegmentID: Timestamp] = [:]
 
     init(
-        context: GCContext, roots: Roots, generations: [CleanerGeneration], relocated: Set<Digest>, named: NamedSegments
+        context: GCContext, roots: Roots, generations: [CleanerGeneration], knownRelocations: Set<Digest>,
+        named: NamedSegments
     ) {
         self.context = context
         self.roots = roots
         self.generations = generations
-        self.relocated = relocated
+        self.knownRelocations = knownRelocations
         self.named = named
     }
 
@@ -196,9 +199,9 @@ extension Repacking {
     }
 
     private mutating func repack(_ groups: [[Victim]]) async throws {
+        let groups = try await readable(groups)
         // After a rotation a generation under the new key is wanted in any case: whoever claims on top of it has read
         // it, and so knows the new key.
-        let groups = try await readable(groups)
         guard !groups.isEmpty || !context.options.rewrittenKeys.isEmpty else { return }
         let log = GenerationLog(store: context.store, keys: context.keys)
         let victims = groups.joined().map(\.segment.id).sorted()

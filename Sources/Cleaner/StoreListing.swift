@@ -11,6 +11,8 @@ struct StoreListing: Sendable {
     /// Ascending.
     private(set) var manifests: [VolumeID: [UInt64]] = [:]
     private(set) var versions: [VersionReference] = []
+    /// Names of relocation records.
+    private(set) var relocations: Set<Digest> = []
 
     static func read(_ context: GCContext) async throws -> StoreListing {
         var listing = StoreListing()
@@ -32,6 +34,7 @@ struct StoreListing: Sendable {
         case .manifest(let volume, let number): manifests[volume, default: []].append(number)
         case .version(let volume, let epoch, let hash):
             versions.append(VersionReference(volume: volume, epoch: epoch, hash: hash))
+        case .relocation(let digest): relocations.insert(digest)
         default: break
         }
     }

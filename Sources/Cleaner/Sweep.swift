@@ -18,9 +18,8 @@ struct Sweep {
     let runHashes: Set<Digest>
     let named: NamedSegments
     let emptied: Set<SegmentID>
-    let relocated: Set<Digest>
-    /// Names of the relocation records that stay.
-    let relocationsKept: Set<Digest>
+    /// Names of the relocation records that may go.
+    let relocationsGone: Set<Digest>
     /// Packed segments of these generations, and of later ones, stay even when nothing names them.
     let openGenerations: Set<UInt64>
     /// nil where there is none: then there is nothing packed either.
@@ -37,8 +36,8 @@ struct Sweep {
         runHashes = repacking.roots.runs.hashes
         named = repacking.named
         emptied = repacking.emptied
-        relocated = repacking.relocated
-        relocationsKept = Set(repacking.named.relocations.keys.map(RelocationRecord.name(of:)))
+        relocationsGone = repacking.knownRelocations.subtracting(
+            repacking.named.relocations.keys.map(RelocationRecord.name(of:)))
         openGenerations = repacking.openGenerations
         newestGeneration = repacking.generations.first?.number
         self.report = report
@@ -127,7 +126,7 @@ extension Sweep {
         case .catalog(let number): catalog.isGarbage(number: number) ? .delete : .keep
         case .catalogPage(let number): catalog.isGarbage(page: object.key, number) ? .delete : .keep
         case .generation(let number): isGarbage(generation: number) ? .delete : .keep
-        case .relocation(let digest): relocated.contains(digest) && !relocationsKept.contains(digest) ? .delete : .keep
+        case .relocation(let digest): relocationsGone.contains(digest) ? .delete : .keep
         case .segment(.packed(let generation, let hash)): packed(generation, hash)
         case .segment(.log(let volume, let epoch, let sequence)):
             log(

@@ -23,7 +23,7 @@ extension Verification {
                     segments.suspects[id] =
                         "it is sealed under data key \(reference.header.keyID), which is not at hand"
                 }
-            } else if segments.relocations[id] == nil, segments.unreadableRelocations[id] == nil {
+            } else if !segments.wasMoved(id) {
                 segments.suspects[id] = "it is missing"
                 damage.note(id.key.text, "it is missing", missing: true)
             } else {
@@ -148,8 +148,7 @@ extension Verification {
             try await context.maps.forEachSegment(of: runs.runs[index]) { usage in
                 let id = usage.segment.id
                 // Of what was moved, the targets may be suspects.
-                let isMoved = segments.relocations[id] != nil || segments.unreadableRelocations[id] != nil
-                guard segments.suspects[id] != nil || isMoved else { return }
+                guard segments.suspects[id] != nil || segments.wasMoved(id) else { return }
                 touched.insert(Int32(index))
             }
         }
@@ -162,6 +161,8 @@ struct SegmentsInQuestion: Sendable {
     var relocations: [SegmentID: RelocationRecord] = [:]
     /// By what was moved: records that are there and damaged, and how.
     var unreadableRelocations: [SegmentID: String] = [:]
+    /// Whether its relocation record is there, readable or not.
+    func wasMoved(_ id: SegmentID) -> Bool { relocations[id] != nil || unreadableRelocations[id] != nil }
     /// Not there any more, as they were repacked.
     var gone: Set<SegmentID> = []
     /// Missing or damaged, and how.

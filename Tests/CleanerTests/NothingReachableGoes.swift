@@ -117,16 +117,9 @@ import Testing
             let world = start.copy()
             // One record after the other.
             world.options.requestsInFlightMax = 1
-            let records = Mutex(0)
+            let records = RecordCount()
             let paused = FaultStore(world.memory) { request in
-                guard request.kind == .create, let key = request.key, RelocationRecord.name(of: key) != nil else {
-                    return nil
-                }
-                let number = records.withLock { records in
-                    defer { records += 1 }
-                    return records
-                }
-                guard number == moment else { return nil }
+                guard records.number(of: request) == moment else { return nil }
                 let rival = world.copyOfSettings()
                 rival.options.repacks = false
                 try await rival.gc()
@@ -135,7 +128,7 @@ import Testing
             do { _ = try await world.collector(through: paused).collect() } catch {
                 #expect(error.storageCode == .busy, "\(error)")
             }
-            #expect(records.withLock { $0 } > moment)
+            #expect(records.count > moment)
             try await world.check("paused at record \(moment)")
             try await world.gc()
             try await world.gc()
@@ -153,7 +146,8 @@ import Testing
             world.options.requestsInFlightMax = 1
             world.options.policy.smallBytes = 1 << 20
             let rival = world.copyOfSettings()
-            let isListing = Mutex(false), hasListed = Mutex(false), mayGoOn = Mutex(false), records = Mutex(0)
+            let isListing = Mutex(false), hasListed = Mutex(false), mayGoOn = Mutex(false)
+            let records = RecordCount()
             let held = FaultStore(world.memory) { request in
                 if isListing.withLock({ $0 }) {
                     hasListed.withLock { $0 = true }
@@ -168,14 +162,7 @@ import Testing
                     mayGoOn.withLock { $0 = true }
                     do { try await second.withLock { $0 }?.value } catch { #expect(error.storageCode == .busy) }
                 }
-                guard request.kind == .create, let key = request.key, RelocationRecord.name(of: key) != nil else {
-                    return nil
-                }
-                let number = records.withLock { records in
-                    defer { records += 1 }
-                    return records
-                }
-                guard number == moment else { return nil }
+                guard records.number(of: request) == moment else { return nil }
                 second.withLock { $0 = Task { _ = try await rival.collector(through: held).collect() } }
                 while !hasListed.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(1)) }
                 return nil
@@ -255,5 +242,20 @@ import Testing
         try await branch.compact()
         try await world.check("in the beginning")
         return world
+    }
+}
+
+/// Counts the relocation records that a store is told to create.
+private final class RecordCount: Sendable {
+    private let created = Mutex(0)
+    var count: Int { created.withLock { $0 } }
+
+    /// From 0; nil for any other request.
+    func number(of request: StoreRequest) -> Int? {
+        guard request.kind == .create, let key = request.key, RelocationRecord.name(of: key) != nil else { return nil }
+        return created.withLock { created in
+            defer { created += 1 }
+            return created
+        }
     }
 }
