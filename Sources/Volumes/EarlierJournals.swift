@@ -33,34 +33,52 @@ struct EarlierJournals {
     /// - Parameter newest: this opening's epoch.
     func outlived(_ context: VolumeContext, newest: Epoch) async throws -> [JournalGeneration] {
         var found: [JournalGeneration] = []
-        for generation in foreign where !generation.isLossNoted && !generation.claimFailed(asOf: newest) {
-            if try await Self.mayHaveAnswered(generation, context) { found.append(generation) }
+        for generation in foreign where !generation.isLossNoted {
+            if try await Self.mayHaveAnswered(generation, context, newest: newest) { found.append(generation) }
         }
         return found
     }
     /// An opening whose claim came to nothing has answered nobody, and an empty journal shows it.
+    ///
+    /// - Parameter newest: an epoch that is another's, and the newest there is.
     static func mayHaveAnswered(
-        _ generation: JournalGeneration, _ context: VolumeContext
+        _ generation: JournalGeneration, _ context: VolumeContext, newest: Epoch
     ) async throws -> Bool {
         switch generation.kind {
         case .claim: return false
         case .unjournaled: return true
-        // Files go from the front, and only what held entries.
-        case .journaled where generation.files.first ?? 1 > 1: return true
         case .journaled:
-            do {
-                let summary = try await Journal.read(generation, keys: context.keys, disk: context.disk) { _ in }
-                return summary.entries > 0 || summary.tornBytes > 0 || !summary.isComplete
-            } catch  where [.denied, .corrupt, .unsupported].contains(error.storageCode) {
-                return true
-            }
+            let (isEmpty, isComplete) = try await contents(of: generation, context)
+            // A crash of the host may have emptied it, unless it never came into use.
+            return !isEmpty || !(isComplete || generation.claimFailed(asOf: newest))
         }
+    }
+    /// What cannot be read may hold anything.
+    private static func contents(
+        of generation: JournalGeneration, _ context: VolumeContext
+    ) async throws -> (isEmpty: Bool, isComplete: Bool) {
+        // Files go from the front, and only what held entries.
+        guard generation.files.first ?? 1 == 1 else { return (false, false) }
+        do {
+            let summary = try await Journal.read(generation, keys: context.keys, disk: context.disk) { _ in }
+            return (summary.entries == 0 && summary.tornBytes == 0, summary.isComplete)
+        } catch  where [.denied, .corrupt, .unsupported].contains(error.storageCode) {
+            return (false, false)
+        }
+    }
+    /// A claim that failed has an empty journal. One that holds writes shows that the store was set back since.
+    private static func cameToNothing(
+        _ generation: JournalGeneration, _ context: VolumeContext, newest: Epoch
+    ) async throws -> Bool {
+        guard generation.claimFailed(asOf: newest) else { return false }
+        return try await contents(of: generation, context).isEmpty
     }
 
     /// Reports the journals of owners that lost the volume; of what never held a write nothing is kept.
     func settleForeign(_ name: String, _ context: VolumeContext, newest: Epoch) async throws {
         for generation in foreign {
-            guard generation.kind == .journaled, !generation.claimFailed(asOf: newest) else {
+            let holdsNothing = try await Self.cameToNothing(generation, context, newest: newest)
+            guard generation.kind == .journaled, !holdsNothing else {
                 try await Journal.remove(generation, disk: context.disk)
                 continue
             }
@@ -79,8 +97,8 @@ struct EarlierJournals {
 }
 
 extension JournalGeneration {
-    /// Whether its claim never took place: a claim takes the epoch that the generation names or a later one, and
-    /// `newest`, the newest there is, is another's.
+    /// Whether its claim never took place in this history of the store: a claim takes the epoch that the generation
+    /// names or a later one, and `newest`, the newest there is, is another's.
     func claimFailed(asOf newest: Epoch) -> Bool { epoch >= newest }
     /// Whether its claim may take place yet, with `current` as the newest manifest.
     func mayClaim(after current: Manifest) -> Bool { epoch > current.epoch }

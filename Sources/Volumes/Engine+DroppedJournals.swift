@@ -19,7 +19,7 @@ extension Engine {
             try await endWriting(to: journal)
             let record = try await catalog.newest().volume(journal.volume)
             let report = try await report(journal, record, nil, nil)
-            if record != nil { try await noteLoss(of: journal) }
+            if let record { try await noteLoss(of: journal, record) }
             for generation in journal.generations { try await Journal.remove(generation, disk: context.disk) }
             return report
         }
@@ -62,11 +62,12 @@ extension Engine {
     }
 
     /// The journal is what the next opening would know by that the clients of then may live on.
-    private func noteLoss(of journal: LeftJournal) async throws {
+    private func noteLoss(of journal: LeftJournal, _ record: VolumeRecord) async throws {
         guard let directory = context.journalDirectory else { return }
+        let next = try await manifest(of: record).epoch.next
         var last: JournalGeneration?
         for generation in journal.generations where !generation.isLossNoted {
-            if try await EarlierJournals.mayHaveAnswered(generation, context) { last = generation }
+            if try await EarlierJournals.mayHaveAnswered(generation, context, newest: next) { last = generation }
         }
         guard let last else { return }
         let run = try await context.disk.bootID()

@@ -30,12 +30,24 @@ extension Engine {
             var base: JournalBase?
             var owner: Owner?
             if let record {
-                base = try await JournalBase.find(for: journal, of: record, in: known, context)
+                base = try await knownBase(of: journal, record, known)
                 owner = try await manifest(of: record).owner
             }
             reports.append(try await report(journal, record, base, owner))
         }
         return reports
+    }
+
+    /// nil also where it cannot be told now: one journal does not hide the others.
+    private func knownBase(
+        of journal: LeftJournal, _ record: VolumeRecord, _ known: CatalogState
+    ) async throws -> JournalBase? {
+        do { return try await JournalBase.find(for: journal, of: record, in: known, context) } catch
+            where [.busy, .corrupt, .denied].contains(error.storageCode)
+        {
+            log.warning("journal \(journal.id): what the store lacks of it cannot be told: \(error)")
+            return nil
+        }
     }
 
     func report(

@@ -95,8 +95,8 @@ public struct JournalReport: Codable, Sendable, Equatable {
     /// Writes in it, and the bytes that they wrote.
     public var writes: UInt64
     public var bytes: UInt64
-    /// Of these, what the store does not hold; nil where the state that they go on from is gone, or its
-    /// key is.
+    /// Of these, what the store does not hold; nil where the state that they go on from, or its key, is gone, damaged,
+    /// or not known yet because another writer is just opening the volume.
     public var writesMissing: UInt64?
     public var bytesMissing: UInt64?
     /// False where even the journal may lack writes that were answered.

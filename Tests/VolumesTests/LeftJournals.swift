@@ -1,5 +1,6 @@
 import Cleaner
 import ObjectStorage
+import Snapshots
 import StoreCore
 import Testing
 import Volumes
@@ -84,6 +85,26 @@ import Volumes
             ($0 as? StorageError)?.code == .notFound
         }
         #expect(try await engine.list().map(\.name) == ["v"])
+        try await engine.close()
+    }
+
+    /// A rival has claimed the volume and not fenced it, and may never come to that.
+    @Test func orItIsListedThoughItsPlaceIsNotKnownYet() async throws {
+        let bed = try await TestBed()
+        let one = try await bed.open()
+        let made = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v").write(pattern(1, count: 4096), at: 0)
+        await one.abandon()
+        let keys = try await SuperblockLog(store: bed.store, workers: bed.machine.workers).open(bed.unlock).keys
+        let manifests = ManifestLog(
+            volume: try #require(VolumeID(hex: made.id)), store: bed.store, keys: keys, time: bed.machine.time)
+        _ = try await manifests.claim(token: .random(), host: "rival", takeOver: true)
+        let engine = try await bed.open()
+        let journal = try #require(try await engine.journals().first)
+        #expect(journal.writes == 1 && journal.writesMissing == nil && journal.owner == "rival")
+        await #expect { _ = try await engine.branch(fromJournal: journal.id, to: "back") } throws: {
+            ($0 as? StorageError)?.code == .busy
+        }
         try await engine.close()
     }
 

@@ -25,6 +25,25 @@ private let local = DeviceClient(peer: "unix")
         try await device.write(pattern(2, count: 4096), at: 4096)
         return (engine, try await TestBed(crashed: bed, bootID: bootID))
     }
+    /// A host that closed the volume, and whose next claim did not take place: its journal is there, and empty.
+    ///
+    /// - Parameter holdsWrite: not empty, as no claim that came to nothing leaves it.
+    private func unclaimed(epoch: Epoch = Epoch(0), holdsWrite: Bool = false) async throws -> TestBed {
+        let bed = try await TestBed()
+        bed.settings.afterCrash = .local
+        let engine = try await bed.open()
+        let made = try await engine.create("v", sizeBytes: 1 << 20)
+        try await engine.attach("v").write(pattern(1, count: 4096), at: 0)
+        try await engine.close()
+        let keys = try await SuperblockLog(store: bed.store, workers: bed.machine.workers).open(bed.unlock).keys
+        let journal = try await Journal.create(
+            directory: bed.dataDirectory + "/journal", volume: try #require(VolumeID(hex: made.id)), token: .random(),
+            epoch: epoch, keys: keys, disk: bed.machine.disk, time: bed.machine.time)
+        if holdsWrite {
+            #expect(try journal.appendNow(WriteSequence(2), .zero(BlockRange(first: BlockIndex(0), count: 1))))
+        }
+        return bed
+    }
     private func isRefused(_ engine: Engine, _ client: DeviceClient) async throws -> Bool {
         do {
             await engine.detach(try await engine.attach("v", for: client))
@@ -363,16 +382,7 @@ private let local = DeviceClient(peer: "unix")
 
     /// The host lost its power between the journal's creation and the claim: again nobody was answered.
     @Test func aClaimThatNeverWasIsNoLoss() async throws {
-        let bed = try await TestBed()
-        bed.settings.afterCrash = .local
-        let engine = try await bed.open()
-        let made = try await engine.create("v", sizeBytes: 1 << 20)
-        try await engine.attach("v").write(pattern(1, count: 4096), at: 0)
-        try await engine.close()
-        let keys = try await SuperblockLog(store: bed.store, workers: bed.machine.workers).open(bed.unlock).keys
-        _ = try await Journal.create(
-            directory: bed.dataDirectory + "/journal", volume: try #require(VolumeID(hex: made.id)), token: .random(),
-            epoch: Epoch(2), keys: keys, disk: bed.machine.disk, time: bed.machine.time)
+        let bed = try await unclaimed(epoch: Epoch(2))
         let crashed = try await TestBed(crashed: bed, bootID: 7)
         let again = try await crashed.open()
         #expect(try await !isRefused(again, remote))
@@ -381,19 +391,36 @@ private let local = DeviceClient(peer: "unix")
         try await again.close()
     }
 
+    /// Its journal says no more when it is dropped before anybody opens the volume.
+    @Test func norIsOneWhoseJournalIsDropped() async throws {
+        let crashed = try await TestBed(crashed: try await unclaimed(epoch: Epoch(2)), bootID: 7)
+        let again = try await crashed.open()
+        _ = try await again.dropJournal(try #require(try await again.journals().first).id, force: true)
+        #expect(try await !isRefused(again, remote))
+        #expect(crashed.events.count(.writesLost) == 0)
+        try await again.close()
+    }
+
+    /// The store was set back, and what this data directory had seen of it is lost. Its epoch looks as if nobody had
+    /// ever claimed it, and writes were answered in it all the same.
+    @Test func aJournalThatHoldsWritesStaysWhateverItsEpoch() async throws {
+        let bed = try await unclaimed(epoch: Epoch(9), holdsWrite: true)
+        let again = try await bed.open()
+        #expect(try await isRefused(again, remote))
+        #expect(bed.events.count(.journalKept) == 1)
+        #expect(bed.events.count(.writesLost) == 1)
+        #expect(try await again.journals().map(\.writes) == [1])
+        try await again.close()
+        // Nor does the next opening take it away, or forget its clients.
+        let last = try await bed.open()
+        #expect(try await isRefused(last, remote))
+        #expect(try await last.journals().count == 1)
+        try await last.close()
+    }
+
     /// An outage while a volume was being opened is no loss: nobody was answered.
     @Test func anOpeningThatCameToNothingIsNoLoss() async throws {
-        let bed = try await TestBed()
-        bed.settings.afterCrash = .local
-        let engine = try await bed.open()
-        let made = try await engine.create("v", sizeBytes: 1 << 20)
-        try await engine.attach("v").write(pattern(1, count: 4096), at: 0)
-        try await engine.close()
-        // As a claim of unknown outcome leaves it, which did not take place.
-        let keys = try await SuperblockLog(store: bed.store, workers: bed.machine.workers).open(bed.unlock).keys
-        _ = try await Journal.create(
-            directory: bed.dataDirectory + "/journal", volume: try #require(VolumeID(hex: made.id)), token: .random(),
-            keys: keys, disk: bed.machine.disk, time: bed.machine.time)
+        let bed = try await unclaimed()
         let again = try await bed.open()
         #expect(try await !isRefused(again, remote))
         #expect(bed.events.count(.writesLost) == 0)
