@@ -28,6 +28,7 @@ extension Engine {
                 try await delete(record, with: snapshots, force: force)
             }
         }
+        openVolumes.withLock { _ = $0.acceptsLoss.remove(record.name) }
         marks.forget(record.id)
         return DeletedReport(names: snapshots.map { "\(record.name)@\($0.name)" } + [record.name])
     }
@@ -63,6 +64,8 @@ extension Engine {
             await trace.end(deleting: isRefused, context)
             throw error
         }
+        // Used up: the next volume of this name is another.
+        openVolumes.withLock { _ = $0.takeOver.remove(record.name) }
         do {
             let known = Set(snapshots.map(\.id))
             try await catalog.commit { editor in

@@ -35,15 +35,28 @@ extension Engine {
     ) async throws -> SnapshotRecord {
         volume.refuseWrites()
         defer { forget(record.id) }
+        let hold = RollbackHold(epoch: volume.epoch)
+        let safety: SnapshotRecord
         do {
-            let hold = RollbackHold(epoch: volume.epoch)
-            let safety = try await pin(record, as: timedName("before-rollback-", of: record.id)) { editor in
-                guard editor.state.snapshot(snapshot.id)?.version == snapshot.version else {
+            safety = try await pin(record, as: timedName("before-rollback-", of: record.id)) { editor in
+                if let known = editor.state.snapshot(snapshot.id), known.version != snapshot.version {
                     throw StorageError(.busy, "snapshot '\(snapshot.name)' is being copied under other keys: try again")
                 }
                 try editor.releaseRollbacks(of: record.id, upTo: volume.epoch)
                 try editor.hold(.snapshot(snapshot.id), tag: hold.tag)
             }
+        } catch {
+            // It was refused: the volume closes as it is, in order, so that nobody takes it for one that crashed.
+            do {
+                try await volume.close(within: settings.volume.commandDeadline)
+                try noteManifest(of: volume)
+                await saveMarks()
+            } catch {
+                log.warning("volume \(record.name): it did not close in order after a rollback that failed: \(error)")
+            }
+            throw error
+        }
+        do {
             try await volume.close { manifest in
                 manifest.state.map = target.state.map
                 manifest.state.sizeBytes = target.state.sizeBytes

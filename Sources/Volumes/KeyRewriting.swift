@@ -98,9 +98,9 @@ struct KeyRewriting {
                 if try await engine.retryingBelowFloor({ try await rewrite(snapshot.id, in: volume) }) {
                     report.mapsRewritten += 1
                 }
-            } catch  where error.storageCode == .notFound {
-                // Deleted meanwhile.
-                engine.log.debug("keys: \(error)")
+            } catch  where [.notFound, .busy].contains(error.storageCode) {
+                // Deleted meanwhile, or another owner rolls the volume back to it.
+                engine.log.info("keys: snapshot '\(snapshot.name)' is not rewritten: \(error)")
             }
         }
     }
@@ -109,6 +109,10 @@ struct KeyRewriting {
     private func rewrite(_ id: SnapshotID, in volume: Volume) async throws -> Bool {
         let known = try await engine.catalog.newest()
         guard let snapshot = known.snapshot(id) else { return false }
+        guard let home = known.volume(volume.id), volume.epoch >= home.epochFloor else {
+            engine.log.info("keys: snapshot '\(snapshot.name)' is not rewritten: another writer owns its volume")
+            return false
+        }
         let before = keyID
         let header = try await context.store.get(snapshot.version.key, range: 0..<UInt64(ObjectHeader.byteCount))
         let version = try await PinnedVersion.load(snapshot.version, from: context.store, keys: context.keys)
@@ -123,6 +127,8 @@ struct KeyRewriting {
         _ = try await context.store.create(reference.key, bytes, sha256: reference.hash)
         try await engine.catalog.commit { [keys = context.keys] editor in
             try editor.requireKey(before, of: keys)
+            // Earlier openings are fenced: a rollback of theirs that entered its hold late goes no further.
+            try editor.releaseRollbacks(of: volume.id, upTo: Epoch(volume.epoch.value - 1))
             try editor.replaceVersion(of: id, snapshot.version, with: reference, seen: known.birthFloor)
         }
         return true

@@ -26,7 +26,7 @@ extension Volume {
             throw error
         }
         await stop()
-        await trace.end(deleting: true, context)
+        await endTrace(deleting: true)
     }
 
     private func release(_ replacing: @escaping @Sendable (inout Manifest) -> Void) async throws {
@@ -56,7 +56,7 @@ extension Volume {
         // A compaction under way is of no use any more.
         for task in tasks.withLock({ $0 }) { task.cancel() }
         await stop()
-        await trace.end(deleting: deletingJournal, context)
+        await endTrace(deleting: deletingJournal)
     }
 
     /// Returns when all that was written is encoded, in the manifest, and compacted as far as it will be.

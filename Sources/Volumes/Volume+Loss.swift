@@ -52,9 +52,18 @@ extension Volume {
     func beginAnswering() async throws {
         try await answeringLock.withLock {
             guard !state.withLock({ $0.isAnswering }) else { return }
+            if let failure { throw failure }
+            guard !state.withLock({ $0.isClosing }) else {
+                throw StorageError(.busy, "volume '\(name)' is being closed: try again")
+            }
             try await trace.beginAnswering(context.disk)
             state.withLock { $0.isAnswering = true }
         }
+    }
+
+    /// Behind the last client: what `beginAnswering` leaves cannot come back once it was removed.
+    func endTrace(deleting: Bool) async {
+        await answeringLock.withLock { await trace.end(deleting: deleting, context) }
     }
 
     /// A record that cannot be read counts as one that concerns everybody.

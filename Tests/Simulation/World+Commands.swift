@@ -82,7 +82,9 @@ extension World {
             let problem = problem(found, promised: promised, among: changes, in: open.session)
             // Without a journal, one that failed and was opened anew meanwhile may have lost what was not flushed.
             if let problem {
-                guard await epoch(of: name, engine, on: process) != before.epoch else {
+                guard !plan.volume.isJournaled, await epoch(of: name, engine, on: process) != before.epoch,
+                    self.problem(found, promised: before.stored, among: changes, in: open.session) == nil
+                else {
                     return fail("\(full), of session \(open.session): \(problem)")
                 }
                 (sessions[open.session].stored, sessions[open.session].synced) = (before.stored, before.synced)

@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 import Volumes
 
-@Suite(.timeLimit(.minutes(1))) struct FailedVolumesAreOpenedAnew {
+@Suite(.timeLimit(.minutes(10))) struct FailedVolumesAreOpenedAnew {
     /// A volume whose checkpoint was refused for good.
     private func failed() async throws -> (TestBed, Engine, HookStore) {
         let store = HookStore(MemoryStore())
@@ -33,7 +33,7 @@ import Volumes
     @Test func noCheckpointIsCommittedBehindOneThatWasNot() async throws {
         let store = HookStore(MemoryStore())
         let bed = try await TestBed(store: store)
-        bed.settings.volume.storeDeadline = .seconds(4)
+        bed.settings.volume.storeDeadline = .seconds(10)
         let engine = try await bed.open()
         _ = try await engine.create("v", sizeBytes: 1 << 20)
         let device = try await engine.attach("v")
@@ -172,7 +172,7 @@ private struct SendableBed: @unchecked Sendable {
     let bed: TestBed
 }
 
-@Suite(.timeLimit(.minutes(1))) struct AFencedWriterAcknowledgesNothing {
+@Suite(.timeLimit(.minutes(10))) struct AFencedWriterAcknowledgesNothing {
     @Test func notEvenAnEmptyFlush() async throws {
         let first = try await TestBed()
         let second = try await TestBed(sharing: first)

@@ -1,14 +1,20 @@
 import StoreCore
 import Synchronization
 
-/// The machine's disk, which fails when it is told to.
+/// The machine's disk, which fails when it is told to, or waits for a test's hook.
 final class FaultyDisk: LocalDisk {
     struct Faults {
         var failsSync = false
         var failsRemove = false
     }
+    enum Change { case put, removeDirectory }
+    typealias Hook = @Sendable (Change, _ path: String) async throws -> Void
     let faults = Mutex(Faults())
+    private let hook = Mutex<Hook?>(nil)
     private let base: any LocalDisk = SystemDisk.shared
+
+    /// Called before each of these changes; what it throws is the disk's answer.
+    func beforeChange(_ body: Hook?) { hook.withLock { $0 = body } }
 
     func bootID() async throws -> UInt128 { try await base.bootID() }
     func makeDirectory(_ path: String, isNew: Bool) async throws { try await base.makeDirectory(path, isNew: isNew) }
@@ -17,14 +23,20 @@ final class FaultyDisk: LocalDisk {
     }
     func createScratch(_ path: String) async throws -> any LocalFile { try await base.createScratch(path) }
     func open(_ path: String) async throws -> any LocalFile { FaultyFile(try await base.open(path), self) }
-    func put(_ path: String, _ bytes: [UInt8]) async throws { try await base.put(path, bytes) }
+    func put(_ path: String, _ bytes: [UInt8]) async throws {
+        try await hook.withLock { $0 }?(.put, path)
+        try await base.put(path, bytes)
+    }
     func read(_ path: String) async throws -> [UInt8] { try await base.read(path) }
     func list(_ directory: String) async throws -> [String] { try await base.list(directory) }
     func remove(_ path: String) async throws {
         guard !faults.withLock({ $0.failsRemove }) else { throw StorageError(.unavailable, "cannot remove \(path)") }
         try await base.remove(path)
     }
-    func removeDirectory(_ path: String) async throws { try await base.removeDirectory(path) }
+    func removeDirectory(_ path: String) async throws {
+        try await hook.withLock { $0 }?(.removeDirectory, path)
+        try await base.removeDirectory(path)
+    }
     func syncDirectory(_ path: String) async throws { try await base.syncDirectory(path) }
 }
 

@@ -199,6 +199,29 @@ import Testing
         try await engine.close()
     }
 
+    /// Its epoch is over, and its hold came into the catalog when the next opening had looked already.
+    @Test func aBrokenRollbackThatEnteredItsHoldLateIsNotWaitedFor() async throws {
+        let bed = try await TestBed()
+        let engine = try await bed.open()
+        _ = try await engine.create("a", sizeBytes: Self.size)
+        try await write(engine, "a", seed: 1)
+        _ = try await engine.snapshot("a", name: "s")
+        _ = try await engine.rotateKeys(rewrite: false) { _ in }
+        try await engine.close()
+
+        let again = try await bed.open()
+        try await write(again, "a", seed: 2)
+        let target = VolumeReference(volume: "a", snapshot: "s")
+        let snapshot = try #require(try await again.catalog.newest().resolve(target).1)
+        let hold = RollbackHold(epoch: Epoch(1))
+        try await again.catalog.commit { try $0.hold(.snapshot(snapshot.id), tag: hold.tag) }
+        let report = try await again.rewriteKeys { _ in }
+        #expect(report.isFinished && report.retired == [1], "\(report)")
+        #expect(try await again.list().flatMap(\.holds).isEmpty)
+        #expect(try await read(again, "a@s") == pattern(1, count: 1 << 20))
+        try await again.close()
+    }
+
     /// Stopped after any number of requests, and run again.
     @Test func aRewriteThatIsCutOffGoesOn() async throws {
         var cut = 12

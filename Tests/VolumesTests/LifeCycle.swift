@@ -1,3 +1,4 @@
+import Journal
 import ObjectStorage
 import StoreCore
 import Synchronization
@@ -36,6 +37,40 @@ import Volumes
         }
         #expect(try await again.attach("v").bytes(at: 0, count: 4096) == pattern(1, count: 4096))
         try await again.close()
+    }
+
+    /// What was allowed for one volume is not for the next of its name.
+    @Test func aPermissionToTakeOverEndsWithTheVolume() async throws {
+        let first = try await TestBed()
+        first.settings.takeOver = ["v"]
+        let second = try await TestBed(sharing: first)
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        _ = try await one.delete(VolumeReference(volume: "v"), force: false)
+        _ = try await two.create("v", sizeBytes: 1 << 20)
+        let device = try await two.attach("v")
+        try await device.write(pattern(1, count: 4096), at: 0, fua: true)
+        await #expect { try await one.attach("v") } throws: { $0.storageCode == .busy }
+        try await device.write(pattern(2, count: 4096), at: 0, fua: true)
+        try await two.close()
+        try await one.close()
+    }
+
+    @Test func soDoesOneToAcceptALoss() async throws {
+        let bed = try await TestBed()
+        bed.settings.afterCrash = .refuse
+        bed.settings.acceptsLoss = ["v"]
+        let engine = try await bed.open()
+        _ = try await engine.create("v", sizeBytes: 1 << 20)
+        _ = try await engine.delete(VolumeReference(volume: "v"), force: false)
+        let made = try await engine.create("v", sizeBytes: 1 << 20)
+        let loss = LossRecord(time: bed.machine.time.now(), bootID: 0, epoch: Epoch(1), reason: "writes are gone")
+        try await loss.save(
+            directory: bed.dataDirectory + "/journal", volume: try #require(VolumeID(hex: made.id)),
+            disk: bed.machine.disk)
+        await #expect { try await engine.attach("v") } throws: { $0.storageCode == .denied }
+        #expect(bed.events.count(.lossAccepted) == 0)
+        try await engine.close()
     }
 }
 
@@ -79,7 +114,7 @@ import Volumes
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct NobodyWaitsForAFailedVolume {
+@Suite(.timeLimit(.minutes(10))) struct NobodyWaitsForAFailedVolume {
     @Test func aWriteThatWaitsForTheJournalIsToldOfTheFence() async throws {
         let memory = MemoryStore()
         let second = try await TestBed(store: memory)
@@ -109,24 +144,28 @@ import Volumes
     @Test func aFlushIsToldThatTheCheckpointFailed() async throws {
         let store = HookStore(MemoryStore())
         let bed = try await TestBed(store: store)
+        // Only the snapshot and the flush seal.
+        bed.settings.volume.uploadDelay = .seconds(1_000_000)
         let engine = try await bed.open()
         _ = try await engine.create("v", sizeBytes: 1 << 20)
         let device = try await engine.attach("v")
         try await device.write(pattern(1, count: 4096), at: 0, fua: true)
-        // The second segment gets through, its run is refused a moment later, and the third segment is on its way
-        // till then.
+        // The second segment gets through, its run is refused once the flush has sent the third segment, and that one
+        // never arrives.
+        let sent = Mutex<Set<Character>>([])
         store.beforeCreate { key in
             if key.text.contains("/map/") {
-                try await Task.sleep(for: .milliseconds(300))
+                while !sent.withLock({ $0.contains("3") }) { try await Task.sleep(for: .milliseconds(1)) }
                 throw StorageError(.invalid, "the request is refused for good")
             }
-            if key.text.contains("/log/"), key.text.hasSuffix("3") {
-                throw StorageError(.unavailable, "the store is away")
-            }
+            guard key.text.contains("/log/"), let last = key.text.last else { return }
+            sent.withLock { _ = $0.insert(last) }
+            if last == "3" { throw StorageError(.unavailable, "the store is away") }
         }
         try await device.write(pattern(2, count: 4096), at: 4096)
         let snapshot = Task { try await engine.snapshot("v", name: "s") }
-        try await Task.sleep(for: .milliseconds(100))
+        // From here on the memtable is frozen behind the second segment: the third is no part of the snapshot.
+        while !sent.withLock({ $0.contains("2") }) { try await Task.sleep(for: .milliseconds(1)) }
         try await device.write(pattern(3, count: 4096), at: 8192)
         await #expect { try await device.flush() } throws: { ($0 as? StorageError)?.code == .invalid }
         await #expect(throws: StorageError.self) { try await snapshot.value }
