@@ -58,5 +58,7 @@ struct RunPlan: Sendable {
         if any(4) == 0 { volume.storeDeadline = .seconds(20) }
         diskCacheBytes = any(3) == 0 ? 4 << 20 : 0
         operatorCount = 1 + any(3)
+        faults.tearsLists = [0, 0.1, 0.5][any(3)]
+        if any(3) == 0 { faults.listPageMax = 2 + any(30) }
     }
 }

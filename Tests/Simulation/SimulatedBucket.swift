@@ -89,6 +89,12 @@ public final class SimulatedBucket: @unchecked Sendable {
         return page
     }
 
+    /// One of the keys that a LIST would show.
+    func anyKey(prefix: String, after: ObjectKey?) -> ObjectKey? {
+        let shown = page(prefix: prefix, after: after, limit: 1000).objects
+        return shown.isEmpty ? nil : shown[Int(scheduler.random.next() % UInt64(shown.count))].key
+    }
+
     /// Changes the bucket behind everyone's back: tampering.
     public func replace(_ key: ObjectKey, _ bytes: [UInt8]?) {
         if let bytes {

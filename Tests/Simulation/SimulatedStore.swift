@@ -54,7 +54,22 @@ public final class SimulatedStore: ObjectStore, @unchecked Sendable {
         bucket.onSending?(key, bytes)
         return try await perform(call) { [bucket, process] in bucket.create(key, bytes, by: process) }
     }
+    /// Not one moment: what comes or goes meanwhile is in it or not, key by key.
     public func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> ObjectPage {
+        let limit = min(limit, bucket.faults.listPageMax)
+        guard scheduler.chance(bucket.faults.tearsLists),
+            let middle = bucket.anyKey(prefix: prefix, after: after)
+        else {
+            return try await listAtOnce(prefix: prefix, after: after, limit: limit)
+        }
+        var page = try await listAtOnce(prefix: prefix, after: after, limit: limit)
+        page.objects.removeAll { $0.key > middle }
+        guard page.objects.count < limit else { return page }
+        bucket.count("LIST torn")
+        let rest = try await listAtOnce(prefix: prefix, after: middle, limit: limit - page.objects.count)
+        return ObjectPage(objects: page.objects + rest.objects, isTruncated: rest.isTruncated)
+    }
+    private func listAtOnce(prefix: String, after: ObjectKey?, limit: Int) async throws -> ObjectPage {
         let call = StoreCall(kind: .list, keys: [], prefix: prefix, process: process.name, sent: scheduler.steps)
         return try await perform(call) { [bucket] in bucket.page(prefix: prefix, after: after, limit: limit) }
     }

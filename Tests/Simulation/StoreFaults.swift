@@ -20,6 +20,10 @@ public struct StoreFaults: Sendable {
     public var corruptsBody = 0.0
     /// A request takes up to half a minute.
     public var isSlow = 0.0
+    /// A LIST shows some keys as they were before others.
+    public var tearsLists = 0.0
+    /// Objects in a page of a LIST, at most.
+    public var listPageMax = 1000
     /// Virtual nanoseconds between sending and effect, and between effect and answer, at most.
     public var latencyMax: UInt64 = 20_000_000
     public init() {}
