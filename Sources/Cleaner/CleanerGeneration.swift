@@ -92,15 +92,31 @@ struct GenerationLog: Sendable {
         self.keys = keys
     }
 
-    /// All that exist, the newest first. One that cannot be read stops gc: it may still publish.
-    func all() async throws -> [CleanerGeneration] {
-        var found: [CleanerGeneration] = []
-        for number in try await objects.numbers() {
+    /// All up to one that was the newest, the newest first. One that cannot be read stops gc: it may still publish.
+    ///
+    /// But for what landed late, under a key that was retired since: a newer one was there already, so that it packs
+    /// nothing. It is kept, and counts as never closed.
+    func all() async throws -> (known: [CleanerGeneration], neverClosed: Set<UInt64>) {
+        // A LIST may show one that came while it ran, and not the one before it. What came before this one is shown.
+        guard let newest = try await objects.newestNumber() else { return ([], []) }
+        var known: [CleanerGeneration] = []
+        var neverClosed: Set<UInt64> = []
+        for number in try await objects.numbers() where number <= newest {
             // Gone since the LIST: another gc saw it closed, and so shall we.
             guard let bytes = try await objects.read(number) else { continue }
-            found.append(try CleanerGeneration(opening: bytes, number: number, keys: keys))
+            if let generation = try open(bytes, number, mayBeLate: !known.isEmpty) {
+                known.append(generation)
+            } else {
+                neverClosed.insert(number)
+            }
         }
-        return found
+        return (known, neverClosed)
+    }
+    private func open(_ bytes: [UInt8], _ number: UInt64, mayBeLate: Bool) throws(StorageError) -> CleanerGeneration? {
+        do { return try CleanerGeneration(opening: bytes, number: number, keys: keys) } catch {
+            guard mayBeLate, error.code == .denied else { throw error }
+            return nil
+        }
     }
 
     /// Claims the next number for these victims; nil when another cleaner took it.

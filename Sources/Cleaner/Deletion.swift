@@ -6,9 +6,20 @@ import StoreCore
 struct Deletion {
     let context: GCContext
 
-    /// Claims the volume, closes every epoch and leaves the tombstone. May be repeated.
+    /// Claims the volume, closes every epoch and leaves the tombstone. May be repeated. Throws `busy` where another gc
+    /// was faster.
     func finish(_ volume: VolumeID) async throws -> Manifest {
         let manifests = ManifestLog(volume: volume, store: context.store, keys: context.keys, time: context.time)
+        do { return try await finish(volume, manifests) } catch
+            where [.fenced, .notFound, .corrupt].contains(error.storageCode)
+        {
+            // By then the log that this one would close may have been swept.
+            let isFinished = try await manifests.newest()?.isTombstone ?? true
+            guard isFinished || error.storageCode == .fenced else { throw error }
+            throw GCContext.rival(error)
+        }
+    }
+    private func finish(_ volume: VolumeID, _ manifests: ManifestLog) async throws -> Manifest {
         let claimed = try await manifests.claim(token: .random(), host: "gc", takeOver: true).manifest
         var ends: [EpochEnd] = []
         for epoch in claimed.openEpochs {

@@ -30,6 +30,14 @@ struct GCContext: Sendable {
         try await mapConcurrently(items, atMost: options.requestsInFlightMax, body)
     }
 
+    /// Whether what this state of the catalog names may have been deleted rightly since: another gc announced floors,
+    /// or something was taken out.
+    func isOvertaken(since state: CatalogState) async throws -> Bool {
+        let newest = try await catalog.newest()
+        return newest.birthFloor > state.birthFloor || state.volumes.contains { newest.volume($0.id) == nil }
+            || state.snapshots.contains { newest.snapshot($0.id)?.version != $0.version }
+    }
+
     static func rival(_ cause: (any Error)? = nil) -> StorageError {
         StorageError(.busy, "another gc is at work on this store: wait for it, then try again", cause: cause)
     }

@@ -102,21 +102,20 @@ public struct GarbageCollector: Sendable {
         try await named.addTables(of: roots.runs.runs, context)
         try await named.follow(relocated, context)
         var repacking = Repacking(
-            context: context, roots: roots, generations: generations,
+            context: context, roots: roots, generations: generations.known, neverClosed: generations.neverClosed,
             knownRelocations: relocated.intersection(listing.relocations), named: named)
         try await repacking.run()
         return repacking
     }
 
-    /// What is missing because another gc announced higher floors and was faster is not lost.
+    /// What is missing because another gc knew more and was faster is not lost.
     private static func blamingRivals<R: Sendable>(
         _ context: GCContext, since state: CatalogState, _ body: () async throws -> R
     ) async throws -> R {
         do {
             return try await body()
         } catch  where [.notFound, .corrupt].contains(error.storageCode) {
-            let newest = try await context.catalog.newest()
-            guard newest.birthFloor > state.birthFloor else { throw error }
+            guard try await context.isOvertaken(since: state) else { throw error }
             throw GCContext.rival(error)
         }
     }

@@ -10,6 +10,8 @@ struct Repacking {
     let context: GCContext
     let roots: Roots
     let generations: [CleanerGeneration]
+    /// Generations whose victims are not known.
+    let neverClosed: Set<UInt64>
     /// Relocation records that the first LIST showed, and the one between generations and roots too: only they may go.
     /// A LIST takes its time; it may show a record, and not the one that led to it and came earlier. What the first one
     /// shows, the second one shows with all that leads to it.
@@ -26,19 +28,20 @@ struct Repacking {
     private var present: [SegmentID: Timestamp] = [:]
 
     init(
-        context: GCContext, roots: Roots, generations: [CleanerGeneration], knownRelocations: Set<Digest>,
-        named: NamedSegments
+        context: GCContext, roots: Roots, generations: [CleanerGeneration], neverClosed: Set<UInt64>,
+        knownRelocations: Set<Digest>, named: NamedSegments
     ) {
         self.context = context
         self.roots = roots
         self.generations = generations
+        self.neverClosed = neverClosed
         self.knownRelocations = knownRelocations
         self.named = named
     }
 
     /// Generations whose unnamed segments may still be named.
     var openGenerations: Set<UInt64> {
-        Set(generations.filter { $0.victims.contains(where: unfinished.contains) }.map(\.number))
+        neverClosed.union(generations.filter { $0.victims.contains(where: unfinished.contains) }.map(\.number))
     }
 
     mutating func run() async throws {

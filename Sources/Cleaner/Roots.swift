@@ -72,11 +72,13 @@ struct RootReader {
     /// floors meanwhile: what was pinned between its floors and these is not known here.
     private func keptManifests(of volume: VolumeRecord) async throws -> [Manifest] {
         let floor = max(volume.manifestFloor, floors[volume.id]?.manifest ?? 0)
-        let numbers = try await context.manifests(of: volume.id).numbers(from: floor)
-        let isWhole = zip(numbers, numbers.dropFirst()).allSatisfy { $0 == $1 + 1 } && numbers.last == floor
-        guard isWhole else { throw try await missing("a manifest of volume '\(volume.name)' from \(floor) on") }
+        let newest = try await context.manifests(of: volume.id).newestNumber()
+        guard let newest, newest >= floor else {
+            throw try await missing("a manifest of volume '\(volume.name)' from \(floor) on")
+        }
         var kept: [Manifest] = []
-        for number in numbers {
+        // Not as a LIST shows them: it may miss one that came while it ran, and show the one after it.
+        for number in (floor...newest).reversed() {
             guard let manifest = try await context.manifest(number, of: volume.id) else {
                 throw try await missing("manifest \(number) of volume '\(volume.name)'")
             }
@@ -105,8 +107,7 @@ struct RootReader {
 
     /// A root that is not there: either another gc is ahead, or it is lost.
     private func missing(_ what: String) async throws -> StorageError {
-        let newest = try await context.catalog.newest()
-        if newest.birthFloor > state.birthFloor { return GCContext.rival() }
+        if try await context.isOvertaken(since: state) { return GCContext.rival() }
         return StorageError(.corrupt, "\(what) is missing: nothing is deleted; run `zerofs verify`")
     }
 }

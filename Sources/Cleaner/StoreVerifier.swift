@@ -37,7 +37,9 @@ public struct StoreVerifier: Sendable {
             let before = try await verification.run(reference)
             tries += 1
             // What moved on while it was verified may have left garbage behind, and gc may have taken that.
-            if verification.damage.isMissingSomething, tries < 4, try await verification.marks(reference) != before {
+            if verification.damage.isMissingSomething, tries < 4,
+                try await verification.hasMoved(since: before, reference)
+            {
                 continue
             }
             var report = verification.report
@@ -79,7 +81,7 @@ struct Verification {
     }
 
     /// - Returns: how far everything was when it began, to tell whether it moved.
-    mutating func run(_ reference: VolumeReference?) async throws -> [String: UInt64] {
+    mutating func run(_ reference: VolumeReference?) async throws -> [String: String] {
         guard let state = try await readCatalog() else { return [:] }
         let scope = try VerifyScope(reference, in: state)
         let before = try await marks(scope)
@@ -90,26 +92,40 @@ struct Verification {
         return before
     }
 
-    func marks(_ reference: VolumeReference?) async throws -> [String: UInt64] {
-        try await marks(VerifyScope(reference, in: try await context.catalog.newest()))
-    }
-    private func marks(_ scope: VerifyScope) async throws -> [String: UInt64] {
-        let numbers = try await context.concurrently(scope.volumes) { volume in
-            ("\(volume.id)", try await context.manifests(of: volume.id).newestNumber() ?? 0)
+    /// Whether gc may have deleted rightly what was looked for. A catalog that cannot be read tells of nothing; that is
+    /// in the report.
+    func hasMoved(since before: [String: String], _ reference: VolumeReference?) async throws -> Bool {
+        do {
+            let state = try await context.catalog.newest()
+            return try await marks(VerifyScope(reference, in: state)) != before
+        } catch  where [.corrupt, .unsupported, .invalid].contains(error.storageCode) {
+            return false
         }
-        return Dictionary(numbers + scope.snapshots.map { ("\($0.id)", 0) }) { first, _ in first }
+    }
+    private func marks(_ scope: VerifyScope) async throws -> [String: String] {
+        let numbers = try await context.concurrently(scope.volumes) { volume in
+            let newest = try await context.manifests(of: volume.id).newestNumber()
+            return ("\(volume.id)", "\(newest ?? 0)")
+        }
+        // Under rewritten keys a snapshot rests on another version.
+        let versions = scope.snapshots.map { ("\($0.id)", "\($0.version.hash)") }
+        return Dictionary(numbers + versions + [("floors", "\(scope.birthFloor)")]) { first, _ in first }
     }
 
     /// The catalog and all its numbers from the floor on; nil where it cannot be read, and nothing else can be found.
     private mutating func readCatalog() async throws -> CatalogState? {
+        var newest: CatalogState?
         do {
             let state = try await context.catalog.newest()
+            newest = state
             let kept = try await context.catalog.keptPages(from: state.catalogFloor)
             objects += kept.upTo - min(state.catalogFloor, kept.upTo) + UInt64(kept.pages.count)
             return state
         } catch  where error.isDamage && error.storageCode != .denied {
-            damage.note("catalog", "\(error)", missing: error.storageCode == .notFound)
-            return context.catalog.lastSeen
+            // gc may have taken a number since it was listed.
+            damage.note("catalog", "\(error)", missing: true)
+            // Not the last that was seen: a gc that shares this catalog may have announced floors in it since.
+            return newest ?? context.catalog.lastSeen
         }
     }
 
@@ -123,9 +139,12 @@ struct Verification {
 struct VerifyScope: Sendable {
     var volumes: [VolumeRecord]
     var snapshots: [SnapshotRecord]
+    /// Rises with each gc, before it deletes anything.
+    var birthFloor: UInt64
 
     /// Throws `notFound` for a name that the catalog does not have.
     init(_ reference: VolumeReference?, in state: CatalogState) throws(StorageError) {
+        birthFloor = state.birthFloor
         guard let reference else {
             (volumes, snapshots) = (state.volumes, state.snapshots)
             return

@@ -12,26 +12,72 @@ extension Verification {
 
     mutating func checkSegments(named sound: [Int]) async throws {
         var segments = try await namedSegments(sound)
-        let present = try await sizes(of: segments.references)
-        for id in segments.references.keys.sorted() {
-            guard let reference = segments.references[id] else { continue }
-            objects += 1
-            if let size = present[id] {
+        var rest = segments.references
+        // A gc beside this one may repack what was just found. Where that leads was not looked at yet, and may be gone
+        // again by then.
+        while !rest.isEmpty {
+            let present = try await sizes(of: rest)
+            var gone: [SegmentID] = []
+            for (id, reference) in rest {
+                objects += 1
+                guard let size = present[id] else {
+                    gone.append(id)
+                    continue
+                }
                 if size != UInt64(reference.byteCount) {
                     segments.suspects[id] = "it has \(size) bytes, expected \(reference.byteCount)"
                 } else if !context.keys.holds(reference.header.keyID) {
                     segments.suspects[id] =
                         "it is sealed under data key \(reference.header.keyID), which is not at hand"
                 }
-            } else if !segments.wasMoved(id) {
+            }
+            if deep { gone += try await readAll(&segments, present) }
+            rest = try await follow(gone.sorted(), &segments)
+        }
+        try await findAffected(segments, sound)
+    }
+
+    /// What is not there was repacked, or is lost.
+    /// - Returns: where it leads that nothing led to before.
+    private mutating func follow(
+        _ gone: [SegmentID], _ segments: inout SegmentsInQuestion
+    ) async throws -> [SegmentID: SegmentReference] {
+        var targets: [SegmentID: SegmentReference] = [:]
+        for id in gone {
+            // Its record may have come after they were listed; it was there before the segment went.
+            if !segments.wasMoved(id) {
+                for target in try await readRelocation(of: id, &segments) { targets[target.id] = target }
+            }
+            if segments.wasMoved(id) {
+                segments.gone.insert(id)
+            } else {
                 segments.suspects[id] = "it is missing"
                 damage.note(id.key.text, "it is missing", missing: true)
-            } else {
-                segments.gone.insert(id)
             }
         }
-        if deep { try await readAll(&segments, present) }
-        try await findAffected(segments, sound)
+        return targets
+    }
+
+    /// - Returns: the targets that nothing else led to; none where there is no record, or a damaged one.
+    private mutating func readRelocation(
+        of id: SegmentID, _ segments: inout SegmentsInQuestion
+    ) async throws -> [SegmentReference] {
+        var targets: [SegmentReference] = []
+        do {
+            guard let record = try await RelocationLog.record(of: id, store: context.store, keys: context.keys) else {
+                return []
+            }
+            objects += 1
+            segments.relocations[id] = record
+            for target in record.targets where segments.references[target.id] == nil {
+                segments.references[target.id] = target
+                targets.append(target)
+            }
+        } catch  where error.isDamage {
+            damage.note(RelocationRecord.key(of: id).text, "\(error)")
+            segments.unreadableRelocations[id] = "\(error)"
+        }
+        return targets
     }
 
     /// What the sound runs name, and where it was moved.
@@ -49,20 +95,8 @@ extension Verification {
         let names = try await RelocationRecord.names(in: context.store)
         var frontier = names.isEmpty ? [] : segments.references.keys.sorted()
         while let id = frontier.popLast() {
-            guard segments.relocations[id] == nil, names.contains(RelocationRecord.name(of: id)) else { continue }
-            do {
-                guard let record = try await RelocationLog.record(of: id, store: context.store, keys: context.keys)
-                else { continue }
-                objects += 1
-                segments.relocations[id] = record
-                for target in record.targets where segments.references[target.id] == nil {
-                    segments.references[target.id] = target
-                    frontier.append(target.id)
-                }
-            } catch  where error.isDamage {
-                damage.note(RelocationRecord.key(of: id).text, "\(error)")
-                segments.unreadableRelocations[id] = "\(error)"
-            }
+            guard names.contains(RelocationRecord.name(of: id)) else { continue }
+            for target in try await readRelocation(of: id, &segments) { frontier.append(target.id) }
         }
         return segments
     }
@@ -85,9 +119,13 @@ extension Verification {
         return found
     }
 
-    private mutating func readAll(_ segments: inout SegmentsInQuestion, _ present: [SegmentID: UInt64]) async throws {
+    /// - Returns: those that went since they were found.
+    private mutating func readAll(
+        _ segments: inout SegmentsInQuestion, _ present: [SegmentID: UInt64]
+    ) async throws -> [SegmentID] {
         let ids = present.keys.filter { segments.suspects[$0] == nil }.sorted()
         let references = segments.references
+        var gone: [SegmentID] = []
         var done = 0
         for part in ids.chunked(64) {
             context.progress("verify data", UInt64(done), UInt64(ids.count))
@@ -95,22 +133,30 @@ extension Verification {
                 (id, try await Self.problem(of: id, references[id], context))
             }
             for (id, problem) in results {
+                guard problem?.storageCode != .notFound else {
+                    gone.append(id)
+                    continue
+                }
                 bytes += present[id] ?? 0
-                if let problem { segments.suspects[id] = problem }
+                if let problem { segments.suspects[id] = "\(problem)" }
             }
             done += part.count
         }
+        return gone
     }
 
     private static func problem(
         of id: SegmentID, _ reference: SegmentReference?, _ context: GCContext
-    ) async throws -> String? {
+    ) async throws -> (any Error)? {
         do {
             let object = try await context.store.get(id.key, range: nil)
             let (found, _) = try SegmentReader.verify(object, id: id, keys: context.keys)
-            return found == reference ? nil : "its contents are not those that the map names"
+            guard found == reference else {
+                return StorageError(.corrupt, "its contents are not those that the map names")
+            }
+            return nil
         } catch  where error.isDamage {
-            return "\(error)"
+            return error
         }
     }
 
@@ -137,19 +183,27 @@ extension Verification {
                 }
             } catch  where error.isDamage {
                 // A damaged run, which is reported; what lies behind it is not known.
-                for name in names { damage.note("map of \(name)", "\(error)", affecting: [name]) }
+                for name in names {
+                    damage.note(
+                        "map of \(name)", "\(error)", affecting: [name], missing: error.storageCode == .notFound)
+                }
             }
         }
+        if search.isMissingSomething { damage.isMissingSomething = true }
     }
 
-    private func runsNaming(_ segments: SegmentsInQuestion, _ sound: [Int]) async throws -> Set<Int32> {
+    private mutating func runsNaming(_ segments: SegmentsInQuestion, _ sound: [Int]) async throws -> Set<Int32> {
         var touched: Set<Int32> = []
         for index in sound {
-            try await context.maps.forEachSegment(of: runs.runs[index]) { usage in
-                let id = usage.segment.id
-                // Of what was moved, the targets may be suspects.
-                guard segments.suspects[id] != nil || segments.wasMoved(id) else { return }
-                touched.insert(Int32(index))
+            do {
+                try await context.maps.forEachSegment(of: runs.runs[index]) { usage in
+                    let id = usage.segment.id
+                    // Of what was moved, the targets may be suspects.
+                    guard segments.suspects[id] != nil || segments.wasMoved(id) else { return }
+                    touched.insert(Int32(index))
+                }
+            } catch  where error.isDamage {
+                damage.note(runs.runs[index].key.text, "\(error)", missing: error.storageCode == .notFound)
             }
         }
         return touched
@@ -173,6 +227,7 @@ struct SegmentsInQuestion: Sendable {
 private struct AffectedSearch {
     let segments: SegmentsInQuestion
     let context: GCContext
+    private(set) var isMissingSomething = false
     private var tried: [SegmentID: [UInt32: Bool]] = [:]
 
     init(segments: SegmentsInQuestion, context: GCContext) {
@@ -191,6 +246,8 @@ private struct AffectedSearch {
             }
             guard let relocation = segments.relocations[segment.id] else { break }
             guard let entry = relocation.entry(at: record.position), entry.record.blockCount == record.blockCount else {
+                // What an older version alone needs does not move.
+                isMissingSomething = true
                 return (RelocationRecord.key(of: segment.id).text, "a record that is needed was not moved")
             }
             (segment, record) = (relocation.targets[entry.target], entry.record)
@@ -208,6 +265,7 @@ private struct AffectedSearch {
             _ = try SegmentReader.openRecord(frame[...], record, of: segment, keys: context.keys)
         } catch  where error.isDamage {
             isSound = false
+            if error.storageCode == .notFound { isMissingSomething = true }
         }
         tried[segment.id, default: [:]][record.position] = isSound
         return isSound

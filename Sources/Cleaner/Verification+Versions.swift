@@ -15,7 +15,14 @@ extension Verification {
         }
         for number in numbers {
             do {
-                guard let object = try await objects.read(number) else { continue }
+                guard let object = try await objects.read(number) else {
+                    // Of older ones nothing is needed; without the newest nothing of the volume would be looked at.
+                    if number == numbers.first {
+                        damage.note(
+                            objects.key(number).text, "it is missing", affecting: [volume.name], missing: true)
+                    }
+                    continue
+                }
                 count(object.count)
                 let manifest = try Manifest(opening: object, of: volume.id, number: number, keys: context.keys)
                 // Older ones stay until the next gc; what they alone name is no part of the volume any more.

@@ -53,7 +53,7 @@ struct DamageLog: Sendable {
     private(set) var damaged: [VerifyReport.Damage] = []
     private(set) var more: UInt64 = 0
     /// Something was missing: it may have been deleted rightly, while its place was looked up in an old version.
-    private(set) var isMissingSomething = false
+    var isMissingSomething = false
     private var numbers: [String: Int] = [:]
 
     mutating func note(_ object: String, _ problem: String, affecting names: [String] = [], missing: Bool = false) {

@@ -2,7 +2,15 @@ import Glibc
 import StoreCore
 
 extension DirectoryStore {
-    func listNow(prefix: String, after: ObjectKey?, limit: Int) throws(StorageError) -> ObjectPage {
+    /// How often a page is read anew while names in it go: deletions may never end.
+    private static let walksMax = 8
+
+    /// - Parameter beforeLooking: for tests, which change the store after a directory's names were read and before the
+    ///   object of one of them is looked at.
+    func listNow(
+        prefix: String, after: ObjectKey?, limit: Int,
+        beforeLooking: @escaping (ObjectKey) throws(StorageError) -> Void = { _ in }
+    ) throws(StorageError) -> ObjectPage {
         // Only whole segments name directories; the rest is the beginning of a name in the last of them.
         let start =
             prefix.utf8.lastIndex(of: UInt8(ascii: "/")).map { prefix.utf8.index(after: $0) } ?? prefix.startIndex
@@ -10,11 +18,17 @@ extension DirectoryStore {
         guard folder.isEmpty || ObjectKey(String(folder.dropLast())).isValid else {
             return ObjectPage(objects: [], isTruncated: false)
         }
-        // One more than asked for tells whether more follow.
-        var walk = FolderWalk(store: self, after: after?.text ?? "", wanted: limit + 1)
-        try walk.visit(folder, namesFrom: String(prefix[start...]))
-        let isTruncated = walk.found.count > limit
-        return ObjectPage(objects: Array(walk.found.prefix(limit)), isTruncated: isTruncated)
+        var walksLeft = Self.walksMax
+        while true {
+            var walk = FolderWalk(store: self, after: after?.text ?? "", limit: limit, beforeLooking: beforeLooking)
+            _ = try walk.visit(folder, namesFrom: String(prefix[start...]))
+            walksLeft -= 1
+            // Before a name went, another may have come that sorts before it and that this walk did not see, as the
+            // next number does: the answer would be an older one, or none. A walk that begins now sees it.
+            if walk.hasMissed, walksLeft > 0 { continue }
+            let isTruncated = walk.found.count > limit
+            return ObjectPage(objects: Array(walk.found.prefix(limit)), isTruncated: isTruncated)
+        }
     }
 }
 
@@ -25,23 +39,34 @@ extension DirectoryStore {
 private struct FolderWalk {
     let store: DirectoryStore
     let after: String
-    let wanted: Int
+    let limit: Int
+    let beforeLooking: (ObjectKey) throws(StorageError) -> Void
+    /// One more than asked for tells whether more follow.
+    var wanted: Int { limit + 1 }
     var found: [ObjectInfo] = []
+    /// Whether a name of the page went after it was read and before it was looked at.
+    var hasMissed = false
 
-    init(store: DirectoryStore, after: String, wanted: Int) {
+    init(
+        store: DirectoryStore, after: String, limit: Int,
+        beforeLooking: @escaping (ObjectKey) throws(StorageError) -> Void
+    ) {
         self.store = store
         self.after = after
-        self.wanted = wanted
+        self.limit = limit
+        self.beforeLooking = beforeLooking
     }
 
+    /// False where there is no such directory.
+    ///
     /// - Parameters:
     ///   - folder: `""` or `a/b/`.
     ///   - prefix: of the names in it that count.
-    mutating func visit(_ folder: String, namesFrom prefix: String) throws(StorageError) {
+    mutating func visit(_ folder: String, namesFrom prefix: String) throws(StorageError) -> Bool {
         let isWithin = after.utf8.starts(with: folder.utf8)
-        if !isWithin, precedes(folder, after) { return }
+        if !isWithin, precedes(folder, after) { return true }
         guard let reader = try FolderReader(at: store.root.directory.descriptor, folder.isEmpty ? "." : folder) else {
-            return
+            return false
         }
         var selection = NameSelection(
             prefix: prefix, after: isWithin ? String(after.utf8.dropFirst(folder.utf8.count)) ?? "" : "",
@@ -49,18 +74,29 @@ private struct FolderWalk {
         while found.count < wanted {
             let names = try selection.take(from: reader)
             for name in names where found.count < wanted { try take(name, of: folder, reader) }
-            guard names.count == selection.count, let last = names.last else { return }
+            guard names.count == selection.count, let last = names.last else { break }
             selection = NameSelection(prefix: prefix, after: last, mayDescend: false, count: wanted)
             reader.rewind()
         }
+        return true
     }
 
     private mutating func take(_ name: String, of folder: String, _ reader: borrowing FolderReader) throws(StorageError)
     {
-        guard !name.utf8.ends(with: UInt8(ascii: "/")) else { return try visit(folder + name, namesFrom: "") }
+        if name.utf8.ends(with: UInt8(ascii: "/")) {
+            if try !visit(folder + name, namesFrom: "") { noteMissed() }
+            return
+        }
         let key = ObjectKey(folder + name)
-        if let object = try store.objectInfo(key, at: reader.descriptor, path: name) { found.append(object) }
+        try beforeLooking(key)
+        if let object = try store.objectInfo(key, at: reader.descriptor, path: name) {
+            found.append(object)
+        } else {
+            noteMissed()
+        }
     }
+    /// Behind the page's end it does not matter: what the page holds was there when the names were read.
+    private mutating func noteMissed() { hasMissed = hasMissed || found.count < limit }
 }
 
 /// The first `count` names of a directory that come after `after`; directories end in `/`.

@@ -56,6 +56,8 @@ public protocol ObjectStore: Sendable {
     /// - Parameter sha256: of `bytes` if the caller has it already, so that the store can check the upload by it.
     func create(_ key: ObjectKey, _ bytes: [UInt8], sha256: Digest?) async throws -> CreateOutcome
     /// Objects whose key begins with `prefix` and is greater than `after`, in byte order, at most `limit` (1...1000).
+    /// Fewer than there are may come, but at least one where more follow: `isTruncated` never goes with an empty page,
+    /// from whose last object nobody could go on.
     func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> ObjectPage
     /// Deletes; a key that does not exist is no error. Throws if any deletion failed; deleting again is harmless.
     func delete(_ keys: [ObjectKey]) async throws
@@ -63,7 +65,7 @@ public protocol ObjectStore: Sendable {
 
 public struct ObjectPage: Hashable, Sendable {
     public var objects: [ObjectInfo]
-    /// True when more may follow after the last one.
+    /// True when more may follow after the last one; then there is one.
     public var isTruncated: Bool
     public init(objects: [ObjectInfo], isTruncated: Bool) {
         self.objects = objects

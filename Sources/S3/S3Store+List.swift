@@ -16,7 +16,10 @@ extension S3Store {
             let message = try await listPage(prefix: prefix, after: after, limit: limit, token: token)
             let page = try ListReader(location: configuration.location).page(message, prefix: prefix, after: after)
             // A page without keys that is not the last one says nothing: the caller could not go on from it.
-            guard page.objects.isEmpty, page.isTruncated, let next = message.continuationToken else { return page }
+            guard page.objects.isEmpty, page.isTruncated else { return page }
+            guard let next = message.continuationToken, !next.isEmpty else {
+                throw doubtful("list '\(prefix)'", "a page has no keys, and more follow without a way to them")
+            }
             token = next
         }
         throw doubtful("list '\(prefix)'", "\(Self.emptyPagesMax) empty pages in a row")

@@ -83,7 +83,7 @@ public struct BelowFloor: Error, Sendable {
     init() {}
 }
 extension StorageError {
-    static func belowFloor(_ message: String) -> StorageError {
+    public static func belowFloor(_ message: String) -> StorageError {
         StorageError(.busy, "\(message): try again from the newest version", cause: BelowFloor())
     }
 }

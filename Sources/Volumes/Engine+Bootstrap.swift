@@ -23,6 +23,12 @@ extension Engine {
         let now = machine.time.now()
         let (superblock, _) = try await machine.workers.run { try Superblock.create(unlock: unlock, created: now) }
         guard try await superblocks(store).create(1, superblock.encode()) == .created else { throw exists(store) }
+        // Who was held up may win a number that another store has reached, passed and deleted.
+        let newest = try await SuperblockLog(store: store, workers: machine.workers).newest()
+        guard newest.storeID == superblock.storeID else {
+            try await store.delete([superblocks(store).key(1)])
+            throw exists(store)
+        }
     }
     private static func exists(_ store: any ObjectStore) -> StorageError {
         StorageError(.alreadyExists, "\(store.location) holds a zerofs store already: choose another place")

@@ -84,10 +84,14 @@ extension Engine {
             }
             throw error
         }
-        let ends = try await closeEpochs(of: claimed)
-        _ = try await manifests.commit(as: claimed.epoch) { manifest in
-            for end in ends { try manifest.close(end.epoch, at: end.end) }
-            manifest.isTombstone = true
+        do {
+            let ends = try await closeEpochs(of: claimed)
+            _ = try await manifests.commit(as: claimed.epoch) { manifest in
+                for end in ends { try manifest.close(end.epoch, at: end.end) }
+                manifest.isTombstone = true
+            }
+        } catch  where error.storageCode == .fenced {
+            log.info("volume \(record.name) was deleted, and a gc left its tombstone: \(error)")
         }
         await trace.end(deleting: true, context)
         await forget(journals.continuing + journals.finished, of: record)

@@ -42,11 +42,33 @@ extension Engine {
     private func knownBase(
         of journal: LeftJournal, _ record: VolumeRecord, _ known: CatalogState
     ) async throws -> JournalBase? {
-        do { return try await JournalBase.find(for: journal, of: record, in: known, context) } catch
-            where [.busy, .corrupt, .denied].contains(error.storageCode)
+        do { return try await base(of: journal, record, known) } catch
+            where [.busy, .corrupt, .denied, .notFound].contains(error.storageCode)
         {
             log.warning("journal \(journal.id): what the store lacks of it cannot be told: \(error)")
             return nil
+        }
+    }
+    private func base(
+        of journal: LeftJournal, _ record: VolumeRecord, _ known: CatalogState
+    ) async throws -> JournalBase? {
+        try await noticingGC(of: record, since: known) {
+            try await JournalBase.find(for: journal, of: record, in: known, context)
+        }
+    }
+
+    /// What `body` misses of a volume is no damage where gc passed by, or a snapshot went, since the catalog was read.
+    /// Then it throws an error with `isBelowFloor`.
+    private func noticingGC<R>(
+        of record: VolumeRecord, since known: CatalogState, _ body: () async throws -> R
+    ) async throws -> R {
+        do { return try await body() } catch  where [.corrupt, .notFound].contains(error.storageCode) {
+            let newest = try await catalog.newest()
+            let isAsKnown =
+                newest.volume(record.id)?.manifestFloor == record.manifestFloor
+                && newest.snapshots(of: record.id) == known.snapshots(of: record.id)
+            guard !isAsKnown else { throw error }
+            throw StorageError.belowFloor("what gc keeps of volume '\(record.name)' has changed meanwhile")
         }
     }
 
@@ -90,7 +112,7 @@ extension Engine {
             guard let source = known.volume(journal.volume) else {
                 throw StorageError(.notFound, "the volume of journal \(id) was deleted: nothing is left to go on from")
             }
-            guard let base = try await JournalBase.find(for: journal, of: source, in: known, self.context) else {
+            guard let base = try await self.base(of: journal, source, known) else {
                 throw StorageError(
                     .notFound, "the state of '\(source.name)' that journal \(id) goes on from was given up by gc")
             }
@@ -99,7 +121,9 @@ extension Engine {
                 id: .random(), name: new, created: self.context.time.now(), parent: lineage)
             let sealedUnder = self.keys.currentKeyID
             do {
-                let size = try await self.fill(record, base, journal)
+                let size = try await self.noticingGC(of: source, since: known) {
+                    try await self.fill(record, base, journal)
+                }
                 try await self.catalog.commit { [keys = self.keys] editor in
                     try editor.requireKey(sealedUnder, of: keys)
                     try editor.addBranch(record, of: base.source, bornAt: known.number)

@@ -39,14 +39,17 @@ extension Engine {
             problems["superblock"] = Self.rolledBack("superblock", superblock.number, witness.superblock)
         }
         let state = try await catalog.newest()
-        problems.merge(try await compare(catalog.objects, state.number, witness.catalog, "catalog")) { first, _ in first
-        }
+        problems.merge(
+            try await compare(catalog.objects, state.number, from: state.catalogFloor, witness.catalog, "catalog")
+        ) { first, _ in first }
         for (id, mark) in witness.volumes {
             guard let record = state.volume(id) else { continue }
             let manifest = try await manifest(of: record)
             let objects = NumberedObjects(prefix: Manifest.prefix(of: id), store: store)
             problems.merge(
-                try await compare(objects, manifest.number, mark.manifest, "manifest of volume '\(record.name)'")
+                try await compare(
+                    objects, manifest.number, from: record.manifestFloor, mark.manifest,
+                    "manifest of volume '\(record.name)'")
             ) { first, _ in first }
             if manifest.epoch < mark.epoch {
                 problems[objects.prefix] = Self.rolledBack(
@@ -63,14 +66,17 @@ extension Engine {
         return [Manifest.prefix(of: record.id): Self.rolledBack("epoch of volume '\(volume)'", found, epoch)]
     }
 
-    /// The number must not be lower; where the object of then still exists, it must be the same.
+    /// The number must not be lower; where the object of then still counts, it must be the same.
+    ///
+    /// Below the floor it may be gone, and a commit that stalled may have landed in its place. A hash of zero says that
+    /// it was gone before the witness could read it.
     private func compare(
-        _ objects: NumberedObjects, _ number: UInt64, _ seen: StoreWitness.Version, _ what: String
+        _ objects: NumberedObjects, _ number: UInt64, from floor: UInt64, _ seen: StoreWitness.Version, _ what: String
     ) async throws -> [String: String] {
         guard number >= seen.number else { return [objects.prefix: Self.rolledBack(what, number, seen.number)] }
-        guard seen.number > 0, let bytes = try await objects.read(seen.number), Digest.sha256(bytes) != seen.hash else {
-            return [:]
-        }
+        guard seen.number >= floor, seen.hash != .zero, let bytes = try await objects.read(seen.number),
+            Digest.sha256(bytes) != seen.hash
+        else { return [:] }
         return [
             objects.key(seen.number).text: "it is another one than was seen: the history of the \(what) was rewritten"
         ]

@@ -1,7 +1,8 @@
 import Foundation
-import ObjectStorage
 import StoreCore
 import Testing
+
+@testable import ObjectStorage
 
 @Suite struct ADirectoryStore {
     private func temporaryFiles(_ path: String) throws -> [String] {
@@ -136,6 +137,56 @@ import Testing
                 #expect(found == Array(names.sorted().prefix(found.count)))
                 #expect(limit == 1 || found.count == 700)
             }
+        }
+    }
+
+    /// A number is deleted once a higher one exists, whose name sorts first.
+    @Test(arguments: [["n/8", "n/9"], ["n/8"]] as [[ObjectKey]])
+    func aNameThatGoesAsItIsListedDoesNotHideWhatCameBefore(deleted: [ObjectKey]) async throws {
+        try await withTemporaryDirectory { path in
+            let store = try await DirectoryStore(path: path)
+            for key in ["n/8", "n/9"] as [ObjectKey] { _ = try await store.create(key, [1]) }
+            var looks = 0
+            let page = try store.listNow(prefix: "n/", after: nil, limit: 1) { key throws(StorageError) in
+                looks += 1
+                guard looks == 1 else { return }
+                _ = try store.createNow("n/7", [1])
+                try store.deleteNow(deleted)
+            }
+            #expect(page.objects.map(\.key) == ["n/7"])
+            #expect(page.isTruncated == (deleted.count == 1))
+        }
+    }
+
+    @Test func norDoesAFolderThatGoes() async throws {
+        try await withTemporaryDirectory { path in
+            let store = try await DirectoryStore(path: path)
+            for key in ["a/b/2", "a/c", "a/d/1"] as [ObjectKey] { _ = try await store.create(key, [1]) }
+            var looks = 0
+            let page = try store.listNow(prefix: "", after: nil, limit: 10) { key throws(StorageError) in
+                looks += 1
+                guard looks == 1 else { return }
+                _ = try store.createNow("a/a", [1])
+                _ = try store.createNow("a/b/1", [1])
+                try store.deleteNow(["a/d/1"])
+            }
+            #expect(page.objects.map(\.key) == ["a/a", "a/b/1", "a/b/2", "a/c"])
+        }
+    }
+
+    @Test func deletionsWithoutEndDoNotKeepAListFromItsEnd() async throws {
+        try await withTemporaryDirectory { path in
+            let store = try await DirectoryStore(path: path)
+            _ = try await store.create("n/1000", [1])
+            var looks = 0
+            let page = try store.listNow(prefix: "n/", after: nil, limit: 1) { key throws(StorageError) in
+                looks += 1
+                // Should it go on forever, the test ends all the same.
+                guard looks < 100 else { return }
+                _ = try store.createNow(ObjectKey("n/\(1000 + looks)"), [1])
+                try store.deleteNow([key])
+            }
+            #expect(looks < 100 && page.objects.count <= 1)
         }
     }
 

@@ -30,6 +30,19 @@ import Testing
         #expect(defect == .ignoresDeletion || store.memory.objectCount == 0)
     }
 
+    /// It was given up and tried again, and happened after the deletion.
+    @Test func aCreationThatHappensLateIsNoReason() async throws {
+        let memory = MemoryStore()
+        let faults = FaultStore(memory)
+        faults.arm { request in
+            // Asked for after the deletion alone.
+            if request.kind == .head { await faults.releaseLate() }
+            return request.number == 0 ? .failThenHappen() : nil
+        }
+        try await StoreProbe.check(RetryingStore(faults, time: TestTime(), seed: 1))
+        #expect(memory.objectCount == 0)
+    }
+
     @Test func anErrorOfTheStoreIsPassedOn() async throws {
         let store = FaultStore(MemoryStore()) { _ in .failBefore(StorageError(.denied, "wrong key")) }
         #expect(await code { try await StoreProbe.check(store) } == .denied)

@@ -135,6 +135,18 @@ import Testing
         #expect(!page.isTruncated)
     }
 
+    /// It would pass for the end of the list.
+    @Test(arguments: ["", "<NextContinuationToken></NextContinuationToken>"])
+    func anEmptyPageWithoutAWayOnIsNotBelieved(token: String) async throws {
+        let server = try ScriptedServer { _ in
+            .status("200 OK", "<ListBucketResult><IsTruncated>true</IsTruncated>\(token)</ListBucketResult>")
+        }
+        let store = try server.makeStore()
+        let error = try await storageError { _ = try await store.list(prefix: "", after: nil, limit: 5) }
+        #expect(error.code == .unavailable)
+        #expect(server.requests.count == 1)
+    }
+
     @Test func askForWhatTheContractSays() async throws {
         let server = try ScriptedServer { _ in
             .status("200 OK", "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")

@@ -45,6 +45,7 @@ extension ObjectStoreConformance {
                         let what = "listing of '\(prefix)' after \(after), limit \(limit)"
                         try requireEqual(page.objects.map(\.key.text), Array(rest.prefix(limit)), what)
                         try require(page.isTruncated || rest.count <= limit, "\(what) hides that more follow")
+                        try require(!page.isTruncated || !page.objects.isEmpty, "\(what) is empty and not the last")
                     }
                 }
             }

@@ -199,6 +199,38 @@ import Testing
         try await engine.close()
     }
 
+    /// A commit that stalled may land in the place of a number that gc has deleted, and means nothing there.
+    @Test func aWitnessComparesOnlyWhatGCHasNotGivenUp() async throws {
+        let memory = MemoryStore()
+        let bed = try await TestBed(store: memory)
+        let first = try await bed.open()
+        _ = try await first.create("a", sizeBytes: Self.size)
+        try await write(first, "a", seed: 1)
+        try await first.close()
+        let second = try await bed.open()
+        let witness = try await second.witness()
+        let id = try #require(witness.volumes.keys.first)
+        let seen = try #require(witness.volumes[id]?.manifest)
+        try await write(second, "a", seed: 2)
+        try await second.close()
+
+        let third = try await bed.open()
+        let key = Manifest.key(of: id, number: seen.number)
+        let original = try await memory.get(key)
+        memory.replace(key, [1])
+        #expect(try await third.problems(since: witness).keys.sorted() == [key.text])
+        var unread = witness
+        unread.volumes[id]?.manifest.hash = .zero
+        #expect(try await third.problems(since: unread).isEmpty)
+
+        memory.replace(key, original)
+        _ = try await third.collectGarbage(dryRun: false) { _ in }
+        #expect(try await memory.head(key) == nil)
+        memory.replace(key, [1])
+        #expect(try await third.problems(since: witness).isEmpty)
+        try await third.close()
+    }
+
     /// Its epoch is over, and its hold came into the catalog when the next opening had looked already.
     @Test func aBrokenRollbackThatEnteredItsHoldLateIsNotWaitedFor() async throws {
         let bed = try await TestBed()
@@ -283,6 +315,24 @@ import Testing
         #expect(try await log.rewrap(from: old, to: new) == (2, true))
         let third = Unlock.passphrase(Array("x".utf8))
         await #expect { try await log.rewrap(from: old, to: third) } throws: { $0.storageCode == .denied }
+    }
+
+    /// It saw an empty bucket and was held up, until the number that it creates had been used and deleted.
+    @Test func anInitThatComesLateMakesNoSecondStore() async throws {
+        let memory = MemoryStore()
+        let log = SuperblockLog(store: memory, workers: .inline())
+        let held = FaultStore(memory) { [old, new] request in
+            guard request.kind == .create, request.key == log.objects.key(1) else { return nil }
+            try await Engine.initialize(store: memory, unlock: old)
+            _ = try await log.rewrap(from: old, to: new)
+            return nil
+        }
+        let late = Unlock.keyFile([UInt8](repeating: 9, count: 32))
+        await #expect { try await Engine.initialize(store: held, unlock: late) } throws: {
+            $0.storageCode == .alreadyExists
+        }
+        #expect(try await log.objects.numbers() == [2])
+        _ = try await log.open(new)
     }
 
     /// A crash between any two requests leaves a store that opens with one of the two, and the same command ends it.

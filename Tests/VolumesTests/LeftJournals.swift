@@ -2,20 +2,26 @@ import Cleaner
 import ObjectStorage
 import Snapshots
 import StoreCore
+import Synchronization
 import Testing
 import Volumes
 
 /// What a writer had answered when it lost its volume can be brought back.
 @Suite struct ALosersJournalComesBack {
     /// The first host wrote 1, flushed, and 2, not flushed; the second took over and wrote 3.
-    private func takenOver(keeping: Bool = false) async throws -> (first: TestBed, second: TestBed) {
-        let first = try await TestBed()
+    ///
+    /// - Parameter overwriting: before that it flushed what 1 then replaced: a segment of its own that nothing needs.
+    private func takenOver(
+        keeping: Bool = false, overwriting: Bool = false, in store: any ObjectStore = MemoryStore()
+    ) async throws -> (first: TestBed, second: TestBed) {
+        let first = try await TestBed(store: store)
         let second = try await TestBed(sharing: first)
         second.settings.takeOver = ["v"]
         second.settings.snapshotsTakeOvers = keeping
         let one = try await first.open(), two = try await second.open()
         _ = try await one.create("v", sizeBytes: 1 << 20)
         let device = try await one.attach("v")
+        if overwriting { try await device.write(pattern(8, count: 4096), at: 0, fua: true) }
         try await device.write(pattern(1, count: 4096), at: 0, fua: true)
         try await device.write(pattern(2, count: 4096), at: 4096)
         try await device.writeZeroes(at: 0, count: 512, fua: false)
@@ -71,6 +77,56 @@ import Volumes
         _ = try await engine.branch(fromJournal: journal.id, to: "back")
         try await expectBranch(engine, "back")
         try await engine.close()
+    }
+
+    /// What gc deletes as it is read is no damage: the snapshot is there.
+    @Test func evenWhereGCPassesByMeanwhile() async throws {
+        let memory = MemoryStore()
+        let faults = FaultStore(memory)
+        let (first, second) = try await takenOver(keeping: true, overwriting: true, in: faults)
+        let two = try await second.open()
+        let engine = try await first.open()
+        let journal = try #require(try await engine.journals().first)
+        let segment = try #require(memory.keys.first { $0.text.contains("/log/") })
+        let hasPassed = Mutex(false)
+        faults.arm { request in
+            guard request.kind == .list, request.prefix?.contains("/log/") == true,
+                !hasPassed.withLock({ exchange(&$0, with: true) })
+            else { return nil }
+            _ = try await two.collectGarbage(dryRun: false) { _ in }
+            return nil
+        }
+        _ = try await engine.branch(fromJournal: journal.id, to: "back")
+        #expect(try await memory.head(segment) == nil)
+        try await expectBranch(engine, "back")
+        try await engine.close()
+        try await two.close()
+    }
+
+    /// One journal hides no others.
+    @Test(arguments: [true, false])
+    func orItIsListedWhereTheSnapshotIsGone(isDeleted: Bool) async throws {
+        let memory = MemoryStore()
+        let faults = FaultStore(memory)
+        let (first, second) = try await takenOver(keeping: true, in: faults)
+        let two = try await second.open()
+        _ = try await two.collectGarbage(dryRun: false) { _ in }
+        let snapshot = try #require(try await two.list().first { $0.kind == .snapshot })
+        let engine = try await first.open()
+        let hasGone = Mutex(false)
+        faults.arm { request in
+            guard request.kind == .get, let key = request.key, key.text.contains("/version/"),
+                !hasGone.withLock({ exchange(&$0, with: true) })
+            else { return nil }
+            if isDeleted { _ = try await two.delete(try VolumeReference(parsing: snapshot.name), force: false) }
+            memory.remove(key)
+            return nil
+        }
+        let journal = try #require(try await engine.journals().first)
+        #expect(hasGone.withLock { $0 } && journal.writes == 3 && journal.writesMissing == nil)
+        faults.disarm()
+        try await engine.close()
+        try await two.close()
     }
 
     @Test func orItIsSaidThatItsPlaceIsGone() async throws {

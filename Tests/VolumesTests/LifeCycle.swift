@@ -1,3 +1,4 @@
+import Cleaner
 import Journal
 import ObjectStorage
 import StoreCore
@@ -37,6 +38,30 @@ import Volumes
         }
         #expect(try await again.attach("v").bytes(at: 0, count: 4096) == pattern(1, count: 4096))
         try await again.close()
+    }
+
+    /// It took so long that it seemed broken off.
+    @Test func aDeletionThatAGCFinishedIsDone() async throws {
+        let memory = MemoryStore()
+        let second = try await TestBed(store: memory)
+        let store = HookStore(memory)
+        let first = try await TestBed(sharing: second, through: store)
+        second.settings.gc.deletionGrace = .zero
+        let one = try await first.open(), two = try await second.open()
+        _ = try await one.create("v", sizeBytes: 1 << 20)
+        try await one.attach("v").write(pattern(1, count: 4096), at: 0, fua: true)
+        try await one.close()
+        let isFinished = Mutex(false)
+        let again = try await first.open()
+        store.beforeCreate { key in
+            guard key.text.contains("/log/"), try await two.list().isEmpty, !isFinished.withLock({ $0 }) else { return }
+            isFinished.withLock { $0 = true }
+            _ = try await two.collectGarbage(dryRun: false) { _ in }
+        }
+        #expect(try await again.delete(VolumeReference(volume: "v"), force: false).names == ["v"])
+        #expect(isFinished.withLock { $0 })
+        try await again.close()
+        try await two.close()
     }
 
     /// What was allowed for one volume is not for the next of its name.
