@@ -40,6 +40,8 @@ struct Session {
     /// The process that serves it, and the epoch under which it does.
     var process = ""
     var epoch: UInt64 = 0
+    /// The step at which it began.
+    var begun: UInt64 = 0
     /// Of sessions before this one that are perhaps in a journal only, then its own.
     var changes: [Change] = []
     /// Promised to be in the store, in the journal: indices of changes.

@@ -49,7 +49,8 @@ extension World {
             try await engine.create(name, sizeBytes: UInt64(sectors * Sector.byteCount))
         }
         // One that was perhaps made is never used; its name is not used again.
-        guard done != nil else { return }
+        guard let done else { return }
+        volumeIDs[name] = done.id
         let number = begin(name, on: server, base: Array(repeating: Sector.zero, count: sectors))
         sessions[number].isOver = true
         count("volumes")
@@ -102,7 +103,8 @@ extension World {
             let done = await attempt("branch \(source)", on: process, allowing: [.notFound]) {
                 try await engine.branch(reference, to: new)
             }
-            guard done != nil else { return }
+            guard let done else { return }
+            volumeIDs[new] = done.id
             let number = begin(new, on: server, base: contents)
             sessions[number].isOver = true
             count("branches")
@@ -115,7 +117,8 @@ extension World {
         let done = await attempt("branch \(name)", on: process, allowing: lateAnswers(open.session)) {
             try await engine.branch(VolumeReference(volume: name), to: new)
         }
-        guard done != nil else { return }
+        guard let done else { return }
+        volumeIDs[new] = done.id
         count("branches")
         // The new volume begins as a session that nobody writes to, with the source's changes of this moment.
         noteFlushed(promised, in: open.session, isPinned: true)

@@ -34,7 +34,9 @@ extension World {
             count("superseded before any client came")
             return nil
         }
-        if sessions[before].host != server.host.name { sessions[before].holding = .stored }
+        if sessions[before].host != server.host.name || wasTakenOver(sessions[before]) {
+            sessions[before].holding = .stored
+        }
         guard let found = await readAll(device, on: process) else {
             _ = await attempt("detach", on: process) { await self.detach(device, from: engine) }
             return nil
@@ -44,12 +46,24 @@ extension World {
         let session = begin(name, on: server, base: found)
         sessions[session].epoch = epoch
         let old = sessions[before]
-        let isFromStore = old.host != server.host.name || old.hasLostDisk || old.alternatives.contains(found)
+        let isFromStore =
+            old.host != server.host.name || wasTakenOver(old) || old.hasLostDisk || old.alternatives.contains(found)
         sessions[session].inherit(old, prefix, isFromStore: isFromStore)
         server.open[name] = Server.OpenVolume(device: device, session: session)
         (device as? NBDDevice)?.mayGoOn = { [unowned self] in await mayGoOn(session, engine, process) }
         count("recoveries")
         return server.open[name]
+    }
+
+    /// Whether another host has owned the volume since, or as, this session began, seen by its manifests: perhaps no
+    /// client of that host ever came, or no client noticed that this one had lost it.
+    private func wasTakenOver(_ session: Session) -> Bool {
+        guard let id = volumeIDs[session.volume] else { return false }
+        let manifests = bucket.history.filter {
+            $0.kind == .created && $0.key.text.hasPrefix("volumes/\(id)/manifest/")
+        }
+        let first = manifests.lastIndex { $0.step <= session.begun } ?? 0
+        return manifests[first...].contains { !$0.process.hasPrefix("\(session.host).") }
     }
 
     func epoch(of name: String, _ engine: Engine, on process: SimulatedProcess) async -> UInt64 {
@@ -102,6 +116,7 @@ extension World {
             number: sessions.count, volume: name, host: server.host.name,
             flushesToStore: plan.durability == .store || !plan.volume.isJournaled, base: base, opened: base,
             process: server.process?.name ?? "")
+        session.begun = scheduler.steps
         // Without a journal nothing but a flush promises anything.
         if !plan.volume.isJournaled { session.holding = .stored }
         sessions.append(session)

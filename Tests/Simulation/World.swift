@@ -23,6 +23,8 @@ final class World: @unchecked Sendable {
     var sessions: [Session] = []
     /// By volume: the session that the next opening is judged by.
     var latest: [String: Int] = [:]
+    /// By name.
+    var volumeIDs: [String: String] = [:]
     /// Being opened, pinned, rolled back or deleted: one at a time, so that the model knows who comes after whom.
     var locked: Set<String> = []
     /// Changes under way in a session; -1 while one runs alone.
