@@ -94,8 +94,8 @@ struct GenerationLog: Sendable {
 
     /// All up to one that was the newest, the newest first. One that cannot be read stops gc: it may still publish.
     ///
-    /// But for what landed late, under a key that was retired since: a newer one was there already, so that it packs
-    /// nothing. It is kept, and counts as never closed.
+    /// But for one under a key that was retired, below a newer one: it landed late. What it names is not known, so it
+    /// is kept, and counts as never closed: so do all that lies in its folder.
     func all() async throws -> (known: [CleanerGeneration], neverClosed: Set<UInt64>) {
         // A LIST may show one that came while it ran, and not the one before it. What came before this one is shown.
         guard let newest = try await objects.newestNumber() else { return ([], []) }
@@ -104,7 +104,7 @@ struct GenerationLog: Sendable {
         for number in try await objects.numbers() where number <= newest {
             // Gone since the LIST: another gc saw it closed, and so shall we.
             guard let bytes = try await objects.read(number) else { continue }
-            if let generation = try open(bytes, number, mayBeLate: !known.isEmpty) {
+            if let generation = try open(bytes, number, mayBeLate: number < newest) {
                 known.append(generation)
             } else {
                 neverClosed.insert(number)

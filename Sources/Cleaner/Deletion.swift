@@ -11,11 +11,8 @@ struct Deletion {
     func finish(_ volume: VolumeID) async throws -> Manifest {
         let manifests = ManifestLog(volume: volume, store: context.store, keys: context.keys, time: context.time)
         do { return try await finish(volume, manifests) } catch
-            where [.fenced, .notFound, .corrupt].contains(error.storageCode)
+            where [.fenced, .notFound].contains(error.storageCode)
         {
-            // By then the log that this one would close may have been swept.
-            let isFinished = try await manifests.newest()?.isTombstone ?? true
-            guard isFinished || error.storageCode == .fenced else { throw error }
             throw GCContext.rival(error)
         }
     }
@@ -27,8 +24,8 @@ struct Deletion {
             let after = epoch == covered.epoch ? covered.sequence : SegmentSequence(0)
             // The claimer's own epoch is closed as the deleter does it: by the epoch that will never be.
             let end = try await EpochLog.close(
-                epoch, after: after, by: max(claimed.epoch, epoch.next), volume: volume, store: context.store,
-                keys: context.keys, time: context.time)
+                epoch, after: after, by: max(claimed.epoch, epoch.next), volume: volume, isGivenUp: true,
+                store: context.store, keys: context.keys, time: context.time)
             ends.append(EpochEnd(epoch: epoch, end: end))
         }
         let closed = ends

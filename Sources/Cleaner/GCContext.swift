@@ -39,6 +39,9 @@ struct GCContext: Sendable {
     }
 
     static func rival(_ cause: (any Error)? = nil) -> StorageError {
-        StorageError(.busy, "another gc is at work on this store: wait for it, then try again", cause: cause)
+        let why = cause.map { " (\($0))" } ?? ""
+        return StorageError(
+            .busy, "another gc is at work on this store, or a deletion: wait for it, then try again\(why)",
+            cause: cause)
     }
 }

@@ -74,13 +74,17 @@ struct RootReader {
         let floor = max(volume.manifestFloor, floors[volume.id]?.manifest ?? 0)
         let newest = try await context.manifests(of: volume.id).newestNumber()
         guard let newest, newest >= floor else {
-            throw try await missing("a manifest of volume '\(volume.name)' from \(floor) on")
+            throw try await missing("a manifest of volume '\(volume.name)' from \(floor) on") {
+                $0.volume(volume.id) != nil
+            }
         }
         var kept: [Manifest] = []
         // Not as a LIST shows them: it may miss one that came while it ran, and show the one after it.
         for number in (floor...newest).reversed() {
             guard let manifest = try await context.manifest(number, of: volume.id) else {
-                throw try await missing("manifest \(number) of volume '\(volume.name)'")
+                throw try await missing("manifest \(number) of volume '\(volume.name)'") {
+                    $0.volume(volume.id) != nil
+                }
             }
             kept.append(manifest)
         }
@@ -95,7 +99,9 @@ struct RootReader {
                 do {
                     return try await PinnedVersion.load(reference, from: context.store, keys: context.keys)
                 } catch  where error.storageCode == .notFound {
-                    throw try await missing("the version \(reference.key) of a snapshot")
+                    throw try await missing("the version \(reference.key) of a snapshot") { newest in
+                        newest.snapshots.contains { $0.version == reference }
+                    }
                 }
             }
             for (reference, version) in zip(part, read) {
@@ -105,10 +111,11 @@ struct RootReader {
         }
     }
 
-    /// A root that is not there: either another gc is ahead, or it is lost.
-    private func missing(_ what: String) async throws -> StorageError {
-        if try await context.isOvertaken(since: state) { return GCContext.rival() }
-        return StorageError(.corrupt, "\(what) is missing: nothing is deleted; run `zerofs verify`")
+    /// A root that is not there: either another gc is ahead, or it is not named any more, or it is lost.
+    private func missing(_ what: String, isNamed: (CatalogState) -> Bool) async throws -> StorageError {
+        let lost = StorageError(.corrupt, "\(what) is missing: nothing is deleted; run `zerofs verify`")
+        let newest = try await context.catalog.newest()
+        return newest.birthFloor > state.birthFloor || !isNamed(newest) ? GCContext.rival(lost) : lost
     }
 }
 

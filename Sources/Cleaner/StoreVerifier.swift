@@ -123,7 +123,7 @@ struct Verification {
             return state
         } catch  where error.isDamage && error.storageCode != .denied {
             // gc may have taken a number since it was listed.
-            damage.note("catalog", "\(error)", missing: true)
+            damage.note("catalog", "\(error)", missing: error.isOfSomethingMissing)
             // Not the last that was seen: a gc that shares this catalog may have announced floors in it since.
             return newest ?? context.catalog.lastSeen
         }

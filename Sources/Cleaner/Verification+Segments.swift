@@ -189,7 +189,7 @@ extension Verification {
                 }
             }
         }
-        if search.isMissingSomething { damage.isMissingSomething = true }
+        if search.isMissingSomething { damage.noteMissing() }
     }
 
     private mutating func runsNaming(_ segments: SegmentsInQuestion, _ sound: [Int]) async throws -> Set<Int32> {

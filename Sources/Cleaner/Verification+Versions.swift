@@ -63,7 +63,8 @@ extension Verification {
             let tail: OpenTail
             do { tail = try await log.contiguousTail(after: first) } catch  where error.isDamage {
                 damage.note(
-                    "volumes/\(manifest.volume)/log/\(epoch.value.hex)", "\(error)", affecting: [name], missing: true)
+                    "volumes/\(manifest.volume)/log/\(epoch.value.hex)", "\(error)", affecting: [name],
+                    missing: error.isOfSomethingMissing)
                 previous = nil
                 continue
             }

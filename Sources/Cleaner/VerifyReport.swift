@@ -53,11 +53,12 @@ struct DamageLog: Sendable {
     private(set) var damaged: [VerifyReport.Damage] = []
     private(set) var more: UInt64 = 0
     /// Something was missing: it may have been deleted rightly, while its place was looked up in an old version.
-    var isMissingSomething = false
+    private(set) var isMissingSomething = false
     private var numbers: [String: Int] = [:]
 
+    mutating func noteMissing() { isMissingSomething = true }
     mutating func note(_ object: String, _ problem: String, affecting names: [String] = [], missing: Bool = false) {
-        if missing { isMissingSomething = true }
+        if missing { noteMissing() }
         guard let number = number(of: object, problem) else { return }
         for name in names { _ = affected(name, of: number) }
     }
@@ -104,4 +105,8 @@ extension VerifyReport.Affected {
 extension Error {
     /// Says that an object is not what it should be, or is not there: to be reported, and the rest goes on.
     var isDamage: Bool { [.corrupt, .notFound, .unsupported, .denied, .invalid].contains(storageCode) }
+    /// It is there no more, rather than there and damaged.
+    var isOfSomethingMissing: Bool {
+        storageCode == .notFound || (self as? StorageError)?.cause?.storageCode == .notFound
+    }
 }

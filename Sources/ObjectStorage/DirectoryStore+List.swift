@@ -25,7 +25,12 @@ extension DirectoryStore {
             walksLeft -= 1
             // Before a name went, another may have come that sorts before it and that this walk did not see, as the
             // next number does: the answer would be an older one, or none. A walk that begins now sees it.
-            if walk.hasMissed, walksLeft > 0 { continue }
+            if walk.hasMissed {
+                guard walksLeft > 0 else {
+                    throw StorageError(.unavailable, "\(location): what lies in \(prefix) goes as fast as it is listed")
+                }
+                continue
+            }
             let isTruncated = walk.found.count > limit
             return ObjectPage(objects: Array(walk.found.prefix(limit)), isTruncated: isTruncated)
         }

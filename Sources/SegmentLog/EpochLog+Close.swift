@@ -12,12 +12,13 @@ extension EpochLog {
     /// - Parameters:
     ///   - after: a position that a manifest covers, or 0; the segments up to it need not exist any more.
     ///   - claimer: the epoch that the closer has claimed already: greater than this one.
+    ///   - isGivenUp: the volume is deleted: where a segment was lost, a fence takes its place.
     /// - Returns: the last segment before the fence.
     public func close(
-        after: SegmentSequence, by claimer: Epoch, time: any TimeSource
+        after: SegmentSequence, by claimer: Epoch, isGivenUp: Bool = false, time: any TimeSource
     ) async throws -> SegmentSequence {
         guard claimer > epoch else { throw StorageError(.invalid, "epoch \(claimer) cannot close epoch \(epoch)") }
-        let tail = try await contiguousTail(after: after)
+        let tail = try await contiguousTail(after: after, isGivenUp: isGivenUp)
         guard !tail.isClosed else { return tail.end }
         var end = tail.end
         while true {
@@ -35,10 +36,11 @@ extension EpochLog {
 
     /// As the method, in one call.
     public static func close(
-        _ epoch: Epoch, after: SegmentSequence, by claimer: Epoch, volume: VolumeID, store: any ObjectStore,
-        keys: KeyRing, time: any TimeSource
+        _ epoch: Epoch, after: SegmentSequence, by claimer: Epoch, volume: VolumeID, isGivenUp: Bool = false,
+        store: any ObjectStore, keys: KeyRing, time: any TimeSource
     ) async throws -> SegmentSequence {
-        try await EpochLog(of: volume, epoch, store: store, keys: keys).close(after: after, by: claimer, time: time)
+        try await EpochLog(of: volume, epoch, store: store, keys: keys).close(
+            after: after, by: claimer, isGivenUp: isGivenUp, time: time)
     }
 
     /// Whether a taken slot holds a segment; false for its fence. Throws `corrupt` for anything else.

@@ -6,7 +6,8 @@ public import StoreCore
 /// last a fence.
 ///
 /// What belongs to the log is the run of numbers without a gap from its beginning to the fence. What lies behind a gap
-/// or a fence was never acknowledged, because segments are acknowledged in order; it belongs to nobody.
+/// or a fence was never acknowledged, because segments are acknowledged in order; it belongs to nobody. A fence behind
+/// a gap is another matter: it shows that a segment was lost.
 ///
 /// Life of a slot: free → segment, or free → fence. Whoever creates it first decides, and no one ever replaces it. So
 /// all who close an epoch agree on its end, and the writer's acknowledgements never pass it: an acknowledged segment
@@ -41,8 +42,10 @@ public struct EpochLog: Sendable {
     /// fence shows that one was there and is missing.
     ///
     /// It takes no part in ownership: where the epoch's writer is alive, more may follow at once. One LIST for each
-    /// 1000 segments, and one GET for a fence.
-    public func contiguousTail(after: SegmentSequence) async throws -> OpenTail {
+    /// 1000 segments, and one GET for a fence; behind a gap, where only a loss leaves fences, as many as there are.
+    ///
+    /// - Parameter isGivenUp: nobody will read this log any more: a gap is its end, whatever was lost.
+    public func contiguousTail(after: SegmentSequence, isGivenUp: Bool = false) async throws -> OpenTail {
         var end = after
         var hasGap = false
         var page = ObjectPage(objects: [], isTruncated: true)
@@ -54,6 +57,7 @@ public struct EpochLog: Sendable {
                 guard let sequence = sequence(of: object.key) else { continue }
                 let isFence = object.byteCount <= UInt64(Fence.objectBytesMax)
                 hasGap = hasGap || sequence != end.next
+                if hasGap, isGivenUp { return OpenTail(end: end, fence: nil) }
                 if hasGap {
                     guard isFence, try await isGenuineFence(at: sequence) else { continue }
                     return try await tail(from: end, before: sequence)
@@ -68,12 +72,16 @@ public struct EpochLog: Sendable {
     /// Behind a gap in a LIST, before a fence. A closer saw every slot before its fence taken: so the LIST passed by
     /// the gap before that was filled, or what was there is lost.
     private func tail(from end: SegmentSequence, before fence: SegmentSequence) async throws -> OpenTail {
-        guard try await store.head(key(end.next)) != nil else {
+        let slot = key(end.next)
+        guard let object = try await store.head(slot) else {
             throw StorageError(
-                .corrupt,
-                "object \(key(end.next)) of the volume's log is missing: the fence \(key(fence)) came after it")
+                .corrupt, "object \(slot) of the volume's log is missing: the fence \(key(fence)) came after it",
+                cause: StorageError(.notFound, "there is no object \(slot)"))
         }
-        return try await contiguousTail(after: end)
+        guard object.byteCount > UInt64(Fence.objectBytesMax) else {
+            return OpenTail(end: end, fence: try await self.fence(at: end.next))
+        }
+        return try await contiguousTail(after: end.next)
     }
     /// Anything else behind a gap belongs to nobody.
     private func isGenuineFence(at sequence: SegmentSequence) async throws -> Bool {

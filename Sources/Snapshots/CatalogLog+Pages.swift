@@ -12,7 +12,9 @@ extension CatalogLog {
         var pages: Set<ObjectKey> = []
         let numbers = try await objects.numbers(from: floor)
         for number in numbers {
-            guard let bytes = try await objects.read(number) else { throw objects.missing(number) }
+            guard let bytes = try await objects.read(number) else {
+                throw objects.missing(number, StorageError(.notFound, "there is no object \(objects.key(number))"))
+            }
             let object = try CatalogObject(opening: bytes, number: number, keys: keys)
             pages.formUnion(object.pages.filter { !$0.isEmpty }.map(\.key))
         }

@@ -40,7 +40,7 @@ struct EarlierJournals {
     }
     /// An opening whose claim came to nothing has answered nobody, and an empty journal shows it.
     ///
-    /// - Parameter newest: an epoch that is another's, and the newest there is.
+    /// - Parameter newest: the lowest epoch that no claim which took place before can have.
     static func mayHaveAnswered(
         _ generation: JournalGeneration, _ context: VolumeContext, newest: Epoch
     ) async throws -> Bool {

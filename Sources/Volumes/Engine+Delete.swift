@@ -91,7 +91,7 @@ extension Engine {
                 manifest.isTombstone = true
             }
         } catch  where error.storageCode == .fenced {
-            log.info("volume \(record.name) was deleted, and a gc left its tombstone: \(error)")
+            log.info("volume \(record.name) is deleted, and a gc has finished that, or will: \(error)")
         }
         await trace.end(deleting: true, context)
         await forget(journals.continuing + journals.finished, of: record)
@@ -130,7 +130,7 @@ extension Engine {
             // The deleter's own epoch is closed by the one that will never be.
             let end = try await EpochLog.close(
                 epoch, after: manifest.firstUncovered(of: epoch), by: manifest.epoch.next, volume: manifest.volume,
-                store: store, keys: keys, time: context.time)
+                isGivenUp: true, store: store, keys: keys, time: context.time)
             ends.append(ClosedEpoch(epoch: epoch, end: end))
         }
         return ends

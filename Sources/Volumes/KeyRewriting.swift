@@ -110,7 +110,7 @@ struct KeyRewriting {
         let known = try await engine.catalog.newest()
         guard let snapshot = known.snapshot(id) else { return false }
         guard let home = known.volume(volume.id), volume.epoch >= home.epochFloor else {
-            engine.log.info("keys: snapshot '\(snapshot.name)' is not rewritten: another writer owns its volume")
+            engine.log.info("keys: snapshot '\(snapshot.name)' is not rewritten: its volume is gone, or another's")
             return false
         }
         let before = keyID

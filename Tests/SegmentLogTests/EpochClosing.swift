@@ -54,6 +54,12 @@ import Uploader
         // Nobody gives the slot away, and who does not need the segment goes on.
         #expect(try await store.head(lost) == nil)
         #expect(try await close(store, after: 2, by: 9) == 3)
+        // Who deletes the volume needs none of it, and shuts the slot.
+        let log = log(store)
+        let none = SegmentSequence(0)
+        #expect(try await log.close(after: none, by: Epoch(9), isGivenUp: true, time: SystemTime()).value == 1)
+        #expect(try await log.contiguousTail(after: SegmentSequence(0)).fence?.claimer == Epoch(9))
+        try await store.delete([lost])
         // What is no fence proves nothing.
         try await store.delete([Fixtures.id(4).key])
         _ = try await store.create(Fixtures.id(4).key, [1, 2, 3])

@@ -12,7 +12,7 @@ import Volumes
         let faults = FaultStore(MemoryStore())
         let bed = try await TestBed(store: faults)
         // Long enough for what a busy machine does while the store is there.
-        bed.settings.volume.storeDeadline = .seconds(10)
+        bed.settings.volume.storeDeadline = .seconds(30)
         change(&bed.settings)
         return (bed, faults)
     }
