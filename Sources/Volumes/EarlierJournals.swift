@@ -77,8 +77,8 @@ struct EarlierJournals {
     /// Reports the journals of owners that lost the volume; of what never held a write nothing is kept.
     func settleForeign(_ name: String, _ context: VolumeContext, newest: Epoch) async throws {
         for generation in foreign {
-            let holdsNothing = try await Self.cameToNothing(generation, context, newest: newest)
-            guard generation.kind == .journaled, !holdsNothing else {
+            guard generation.kind == .journaled, try await !Self.cameToNothing(generation, context, newest: newest)
+            else {
                 try await Journal.remove(generation, disk: context.disk)
                 continue
             }
